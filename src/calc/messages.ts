@@ -71,15 +71,26 @@ export interface RouteUpdate {
   readonly natOutgoing: boolean;
   readonly localWorkload: boolean;
   readonly borrowed: boolean;
-  readonly tunnelType?: { readonly ipip: boolean; readonly vxlan: boolean; readonly wireguard: boolean };
+  readonly tunnelType?: {
+    readonly ipip: boolean;
+    readonly vxlan: boolean;
+    readonly wireguard: boolean;
+  };
 }
 
 export type ToDataplane =
-  | { readonly case: "configUpdate"; readonly value: { readonly config: Readonly<Record<string, string>> } }
+  | {
+      readonly case: "configUpdate";
+      readonly value: { readonly config: Readonly<Record<string, string>> };
+    }
   | { readonly case: "inSync"; readonly value: Record<string, never> }
   | {
       readonly case: "ipsetUpdate";
-      readonly value: { readonly id: IpSetId; readonly members: readonly string[]; readonly type: IpSetType };
+      readonly value: {
+        readonly id: IpSetId;
+        readonly members: readonly string[];
+        readonly type: IpSetType;
+      };
     }
   | {
       readonly case: "ipsetDeltaUpdate";
@@ -90,14 +101,35 @@ export type ToDataplane =
       };
     }
   | { readonly case: "ipsetRemove"; readonly value: { readonly id: IpSetId } }
-  | { readonly case: "activePolicyUpdate"; readonly value: { readonly id: PolicyId; readonly policy: Policy } }
+  | {
+      readonly case: "activePolicyUpdate";
+      readonly value: { readonly id: PolicyId; readonly policy: Policy };
+    }
   | { readonly case: "activePolicyRemove"; readonly value: { readonly id: PolicyId } }
-  | { readonly case: "activeProfileUpdate"; readonly value: { readonly id: { readonly name: string }; readonly profile: Profile } }
-  | { readonly case: "activeProfileRemove"; readonly value: { readonly id: { readonly name: string } } }
-  | { readonly case: "workloadEndpointUpdate"; readonly value: { readonly id: WorkloadEndpointId; readonly endpoint: WorkloadEndpoint } }
+  | {
+      readonly case: "activeProfileUpdate";
+      readonly value: { readonly id: { readonly name: string }; readonly profile: Profile };
+    }
+  | {
+      readonly case: "activeProfileRemove";
+      readonly value: { readonly id: { readonly name: string } };
+    }
+  | {
+      readonly case: "workloadEndpointUpdate";
+      readonly value: { readonly id: WorkloadEndpointId; readonly endpoint: WorkloadEndpoint };
+    }
   | { readonly case: "workloadEndpointRemove"; readonly value: { readonly id: WorkloadEndpointId } }
-  | { readonly case: "hostEndpointUpdate"; readonly value: { readonly id: { readonly endpointId: string }; readonly endpoint: HostEndpoint } }
-  | { readonly case: "hostEndpointRemove"; readonly value: { readonly id: { readonly endpointId: string } } }
+  | {
+      readonly case: "hostEndpointUpdate";
+      readonly value: {
+        readonly id: { readonly endpointId: string };
+        readonly endpoint: HostEndpoint;
+      };
+    }
+  | {
+      readonly case: "hostEndpointRemove";
+      readonly value: { readonly id: { readonly endpointId: string } };
+    }
   | {
       readonly case: "hostMetadataUpdate";
       readonly value: {
@@ -149,7 +181,10 @@ export type ToDataplane =
     }
   | {
       readonly case: "namespaceUpdate";
-      readonly value: { readonly id: { readonly name: string }; readonly labels: Readonly<Record<string, string>> };
+      readonly value: {
+        readonly id: { readonly name: string };
+        readonly labels: Readonly<Record<string, string>>;
+      };
     }
   | { readonly case: "namespaceRemove"; readonly value: { readonly id: { readonly name: string } } }
   | {
@@ -170,9 +205,16 @@ export type EndpointState = "up" | "down" | "error";
 export type FromDataplane =
   | {
       readonly case: "workloadEndpointStatusUpdate";
-      readonly value: { readonly id: WorkloadEndpointId; readonly status: EndpointState; readonly reason?: string };
+      readonly value: {
+        readonly id: WorkloadEndpointId;
+        readonly status: EndpointState;
+        readonly reason?: string;
+      };
     }
-  | { readonly case: "workloadEndpointStatusRemove"; readonly value: { readonly id: WorkloadEndpointId } }
+  | {
+      readonly case: "workloadEndpointStatusRemove";
+      readonly value: { readonly id: WorkloadEndpointId };
+    }
   | {
       readonly case: "processStatusUpdate";
       readonly value: { readonly isoTimestamp: string; readonly uptimeSeconds: number };

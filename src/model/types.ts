@@ -125,7 +125,9 @@ export interface ModelRule {
 }
 
 /** A port match: a numeric range, or the name of an endpoint port. */
-export type ModelPort = { readonly first: number; readonly last: number } | { readonly name: string };
+export type ModelPort =
+  | { readonly first: number; readonly last: number }
+  | { readonly name: string };
 
 export interface ModelEntityRule {
   readonly nets: readonly string[];
@@ -224,7 +226,13 @@ export type ModelUpdate =
   | { readonly key: WorkloadEndpointKey; readonly value: ModelWorkloadEndpoint | null }
   | { readonly key: HostEndpointKey; readonly value: ModelHostEndpoint | null }
   | { readonly key: PolicyKey; readonly value: ModelPolicy | null }
-  | { readonly key: ProfileRulesKey; readonly value: { readonly inboundRules: readonly ModelRule[]; readonly outboundRules: readonly ModelRule[] } | null }
+  | {
+      readonly key: ProfileRulesKey;
+      readonly value: {
+        readonly inboundRules: readonly ModelRule[];
+        readonly outboundRules: readonly ModelRule[];
+      } | null;
+    }
   | { readonly key: ProfileLabelsKey; readonly value: Readonly<Record<string, string>> | null }
   | { readonly key: TierKey; readonly value: ModelTier | null }
   | { readonly key: NetworkSetKey; readonly value: ModelNetworkSet | null }

@@ -32,11 +32,19 @@ export function bug(message: string, fields?: Readonly<Record<string, unknown>>)
   return new MargayError("bug", "bug", message, fields === undefined ? {} : { fields });
 }
 
-export function inputError(code: string, message: string, options?: MargayErrorOptions): MargayError {
+export function inputError(
+  code: string,
+  message: string,
+  options?: MargayErrorOptions,
+): MargayError {
   return new MargayError("input", code, message, options);
 }
 
-export function systemError(code: string, message: string, options?: MargayErrorOptions): MargayError {
+export function systemError(
+  code: string,
+  message: string,
+  options?: MargayErrorOptions,
+): MargayError {
   return new MargayError("system", code, message, options);
 }
 

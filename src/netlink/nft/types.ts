@@ -14,8 +14,18 @@ export type CmpOp = "eq" | "neq" | "lt" | "lte" | "gt" | "gte";
 export type PayloadBase = "link" | "network" | "transport";
 
 export type MetaKey =
-  | "len" | "protocol" | "priority" | "mark" | "iif" | "oif" | "iifname" | "oifname"
-  | "iiftype" | "nfproto" | "l4proto" | "pkttype";
+  | "len"
+  | "protocol"
+  | "priority"
+  | "mark"
+  | "iif"
+  | "oif"
+  | "iifname"
+  | "oifname"
+  | "iiftype"
+  | "nfproto"
+  | "l4proto"
+  | "pkttype";
 
 export type CtKey = "state" | "direction" | "status" | "mark";
 
@@ -28,25 +38,79 @@ export type Verdict =
   | { readonly kind: "goto"; readonly chain: string };
 
 export type Expr =
-  | { readonly type: "payload"; readonly base: PayloadBase; readonly offset: number; readonly len: number; readonly dreg: Reg }
+  | {
+      readonly type: "payload";
+      readonly base: PayloadBase;
+      readonly offset: number;
+      readonly len: number;
+      readonly dreg: Reg;
+    }
   | { readonly type: "meta"; readonly key: MetaKey; readonly dreg: Reg }
   | { readonly type: "metaSet"; readonly key: "mark" | "priority" | "pkttype"; readonly sreg: Reg }
   | { readonly type: "ct"; readonly key: CtKey; readonly dreg: Reg }
   | { readonly type: "cmp"; readonly op: CmpOp; readonly sreg: Reg; readonly data: Uint8Array }
-  | { readonly type: "range"; readonly op: "eq" | "neq"; readonly sreg: Reg; readonly from: Uint8Array; readonly to: Uint8Array }
-  | { readonly type: "bitwise"; readonly sreg: Reg; readonly dreg: Reg; readonly len: number; readonly mask: Uint8Array; readonly xor: Uint8Array }
-  | { readonly type: "lookup"; readonly set: string; readonly sreg: Reg; readonly dreg?: Reg | "verdict"; readonly invert?: boolean }
+  | {
+      readonly type: "range";
+      readonly op: "eq" | "neq";
+      readonly sreg: Reg;
+      readonly from: Uint8Array;
+      readonly to: Uint8Array;
+    }
+  | {
+      readonly type: "bitwise";
+      readonly sreg: Reg;
+      readonly dreg: Reg;
+      readonly len: number;
+      readonly mask: Uint8Array;
+      readonly xor: Uint8Array;
+    }
+  | {
+      readonly type: "lookup";
+      readonly set: string;
+      readonly sreg: Reg;
+      readonly dreg?: Reg | "verdict";
+      readonly invert?: boolean;
+    }
   | { readonly type: "immediate"; readonly dreg: Reg; readonly data: Uint8Array }
   | { readonly type: "verdict"; readonly verdict: Verdict }
   /** `flags`/`result`: NFTA_F_FIB_* and NFT_FIB_RESULT_*. */
-  | { readonly type: "fib"; readonly flags: number; readonly result: "oif" | "oifname" | "addrtype"; readonly dreg: Reg; readonly present?: boolean }
-  | { readonly type: "exthdr"; readonly headerType: number; readonly offset: number; readonly len: number; readonly dreg: Reg; readonly present?: boolean }
+  | {
+      readonly type: "fib";
+      readonly flags: number;
+      readonly result: "oif" | "oifname" | "addrtype";
+      readonly dreg: Reg;
+      readonly present?: boolean;
+    }
+  | {
+      readonly type: "exthdr";
+      readonly headerType: number;
+      readonly offset: number;
+      readonly len: number;
+      readonly dreg: Reg;
+      readonly present?: boolean;
+    }
   | { readonly type: "counter" }
-  | { readonly type: "limit"; readonly rate: number; readonly unitSeconds: number; readonly burst: number; readonly over?: boolean }
-  | { readonly type: "log"; readonly prefix: string; readonly group?: number; readonly snaplen?: number; readonly level?: number }
+  | {
+      readonly type: "limit";
+      readonly rate: number;
+      readonly unitSeconds: number;
+      readonly burst: number;
+      readonly over?: boolean;
+    }
+  | {
+      readonly type: "log";
+      readonly prefix: string;
+      readonly group?: number;
+      readonly snaplen?: number;
+      readonly level?: number;
+    }
   | { readonly type: "notrack" }
   | { readonly type: "masq"; readonly fullyRandom?: boolean }
-  | { readonly type: "reject"; readonly rejectType: "icmp-unreach" | "tcp-rst" | "icmpx-unreach"; readonly code: number };
+  | {
+      readonly type: "reject";
+      readonly rejectType: "icmp-unreach" | "tcp-rst" | "icmpx-unreach";
+      readonly code: number;
+    };
 
 export interface NftRule {
   readonly exprs: readonly Expr[];
@@ -69,7 +133,16 @@ export interface NftChain {
 }
 
 /** Scalar types that sets may concatenate; length in bytes, nft's datatype number for `nft list`. */
-export type KeyType = "ipv4_addr" | "ipv6_addr" | "ether_addr" | "inet_proto" | "inet_service" | "ifname" | "mark" | "icmp_type" | "icmpv6_type";
+export type KeyType =
+  | "ipv4_addr"
+  | "ipv6_addr"
+  | "ether_addr"
+  | "inet_proto"
+  | "inet_service"
+  | "ifname"
+  | "mark"
+  | "icmp_type"
+  | "icmpv6_type";
 
 export interface NftSet {
   readonly name: string;

@@ -1,0 +1,48 @@
+# Every target does its own set-up: npm packages always, Debian packages when it is root.
+# Otherwise `scripts/deps.sh` prints the one command that is missing.
+SHELL := /bin/bash
+export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
+NODE := node --disable-warning=ExperimentalWarning
+
+.DEFAULT_GOAL := help
+
+help: ## what can be made
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+node_modules/.installed: package.json package-lock.json
+	npm ci --no-fund --no-audit --loglevel=error
+	@touch $@
+
+deps: node_modules/.installed ## install npm packages and the Debian packages that are missing
+	@scripts/deps.sh
+
+npm: node_modules/.installed
+
+run: deps ## a live host in network namespaces: edit a policy, see packets obey
+	@bin/margay lab up examples/one-host.yaml
+
+check: npm ## types, lint, format, dead code
+	tsc --noEmit -p .
+	oxlint --type-aware --tsconfig tsconfig.json src test bench scripts
+	oxfmt --check src test bench scripts
+	knip
+
+fmt: npm ## format in place
+	oxfmt src test bench scripts
+
+test: deps ## all tests of the daily run (under 10 minutes on 2 cores)
+	$(NODE) test/run.ts
+
+test-long: deps ## the same with more random cases and the slow faults (under 45 minutes)
+	MARGAY_TEST_LONG=1 $(NODE) test/run.ts
+
+test-unit: npm ## the fast tiers only, no kernel, no servers
+	$(NODE) test/run.ts unit state
+
+bench: deps ## figures beside their floors, as a table and as JSON
+	$(NODE) bench/run.ts
+
+proto: npm ## regenerate the protobuf code (needs protoc)
+	scripts/gen-proto.sh
+
+.PHONY: help deps npm run check fmt test test-long test-unit bench proto
