@@ -1,0 +1,118 @@
+/**
+ * A parsed label selector: immutable, with everything derived from it made at most once.
+ * Selectors with equal canonical text are interchangeable and share one unique id.
+ */
+import { makeUniqueId } from "#std";
+import { canonicalText, mapLeaves, visitLabels, type LeafNode, type SelectorNode } from "./ast.ts";
+import { compile } from "./evaluate.ts";
+import { parseSelectorNode } from "./parser.ts";
+import { restrictionsOf, type LabelRestrictions } from "./restrictions.ts";
+
+export type Labels = Readonly<Record<string, string>>;
+
+/** Labels behind a look-up, e.g. a Map, or an item that inherits from its profiles. */
+export interface LabelGetter {
+  get(label: string): string | undefined;
+}
+
+export class Selector {
+  readonly node: SelectorNode;
+  /**
+   * The text that identifies this selector. It parses to an equivalent selector, with the same
+   * canonical text unless it holds `!!` (from `!(!x)`), which a second parse collapses. So ids equal
+   * Felix's only if combined selectors are parsed once, from the users' texts.
+   */
+  readonly canonical: string;
+  #uniqueId: string | undefined;
+  #restrictions: LabelRestrictions | undefined;
+  #usedLabels: ReadonlySet<string> | undefined;
+  #matchesRecord: ((labels: Labels) => boolean) | undefined;
+  #matchesGetter: ((labels: LabelGetter) => boolean) | undefined;
+
+  constructor(node: SelectorNode) {
+    this.node = node;
+    this.canonical = canonicalText(node);
+  }
+
+  /** `s:` and a hash of the canonical text: also the id of the IP set of the items it selects. */
+  get uniqueId(): string {
+    return (this.#uniqueId ??= makeUniqueId("s", this.canonical));
+  }
+
+  /** Conditions that labels must keep for a match to be possible. */
+  get restrictions(): LabelRestrictions {
+    return (this.#restrictions ??= restrictionsOf(this.node));
+  }
+
+  /** Every label that the result may depend on. */
+  get usedLabels(): ReadonlySet<string> {
+    return (this.#usedLabels ??= labelsOf(this.node));
+  }
+
+  matches(labels: Labels): boolean {
+    return (this.#matchesRecord ??= compile(this.node, ownLabel))(labels);
+  }
+
+  matchesWith(labels: LabelGetter): boolean {
+    return (this.#matchesGetter ??= compile(this.node, getLabel))(labels);
+  }
+
+  toString(): string {
+    return this.canonical;
+  }
+}
+
+/** Blank text selects all. Throws `bad-selector` (an input error) with column and likely fix. */
+export function parseSelector(text: string): Selector {
+  return new Selector(parseSelectorNode(text));
+}
+
+/** `(first) && (second) …`; one selector stays as it is. */
+export function andSelectors(first: Selector, ...others: readonly Selector[]): Selector {
+  if (others.length === 0) return first;
+  return new Selector({ kind: "and", operands: [first, ...others].map((part) => part.node) });
+}
+
+/** `!(selector)`, without collapsing a double negation, as Calico writes it. */
+export function notSelector(selector: Selector): Selector {
+  return new Selector({ kind: "not", operand: selector.node });
+}
+
+export interface LabelPrefixOptions {
+  /** Replaces `all()`, e.g. by `has(projectcalico.org/namespace)`. */
+  readonly all?: Selector;
+  /** Replaces `global()`. */
+  readonly global?: Selector;
+}
+
+/**
+ * The same selector over labels whose names carry a prefix (`pcns.`, `pcsa.`): how a selector of
+ * namespaces or service accounts becomes one of endpoints, which inherit those labels.
+ */
+export function prefixLabels(
+  selector: Selector,
+  prefix: string,
+  options: LabelPrefixOptions = {},
+): Selector {
+  const replace = (leaf: LeafNode): SelectorNode => {
+    if ("label" in leaf) return { ...leaf, label: prefix + leaf.label };
+    return options[leaf.kind]?.node ?? leaf;
+  };
+  return new Selector(mapLeaves(selector.node, replace));
+}
+
+function labelsOf(node: SelectorNode): ReadonlySet<string> {
+  const labels = new Set<string>();
+  visitLabels(node, (label) => labels.add(label));
+  return labels;
+}
+
+/** The type check keeps `constructor` and the like, inherited by every object, from counting. */
+function ownLabel(labels: Labels, label: string): string | undefined {
+  const value: unknown = labels[label];
+  return typeof value === "string" ? value : undefined;
+}
+
+function getLabel(labels: LabelGetter, label: string): string | undefined {
+  return labels.get(label);
+}
