@@ -16,10 +16,15 @@ const SUITES: Readonly<Record<string, () => Promise<{ suite: Suite }>>> = {
   host: () => import("./host.ts"),
 };
 
-const { positionals, values } = parseArgs({ allowPositionals: true, options: { json: { type: "string" } } });
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: { json: { type: "string" } },
+});
 const unknown = positionals.filter((name) => !(name in SUITES));
 if (unknown.length > 0) {
-  process.stderr.write(`no such suite: ${unknown.join(", ")}; there are: ${Object.keys(SUITES).join(" ")}\n`);
+  process.stderr.write(
+    `no such suite: ${unknown.join(", ")}; there are: ${Object.keys(SUITES).join(" ")}\n`,
+  );
   process.exit(2);
 }
 
