@@ -1,0 +1,183 @@
+/**
+ * Client of a real etcd (or of `margay datastore`). Calls go to one endpoint until its connection
+ * fails, then to the next. A read is tried on each endpoint once. A write moves on only when nothing
+ * was sent: after that its outcome is unknown, and the caller, who knows its revisions, decides.
+ */
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { Interceptor } from "@connectrpc/connect";
+import { closedError, datastoreError } from "../errors.ts";
+import type { EtcdApi } from "./api.ts";
+import { EtcdEndpoint, type TlsSettings } from "./endpoint.ts";
+import { isInvalidToken, toDatastoreError } from "./errors.ts";
+import type {
+  LeaseGrantRequestSchema,
+  LeaseGrantResponse,
+  RangeRequestSchema,
+  RangeResponse,
+  TxnRequestSchema,
+  TxnResponse,
+  WatchCreateRequestSchema,
+  WatchRequestSchema,
+  WatchResponse,
+} from "./proto/rpc_pb.ts";
+
+export interface EtcdClientSettings extends TlsSettings {
+  readonly endpoints: readonly string[];
+  readonly username?: string | undefined;
+  readonly password?: string | undefined;
+  readonly callTimeoutMs?: number;
+  readonly dialTimeoutMs?: number;
+  readonly keepaliveMs?: number;
+}
+
+const DEFAULT_CALL_TIMEOUT_MS = 10_000;
+const DEFAULT_DIAL_TIMEOUT_MS = 5000;
+const DEFAULT_KEEPALIVE_MS = 10_000;
+
+type Call<T> = (endpoint: EtcdEndpoint, options: { readonly timeoutMs: number }) => Promise<T>;
+
+export class EtcdClient implements EtcdApi {
+  private readonly endpoints: readonly EtcdEndpoint[];
+  private readonly callTimeoutMs: number;
+  private readonly credentials: { readonly name: string; readonly password: string } | undefined;
+  private active = 0;
+  private token: string | undefined;
+  private closed = false;
+
+  constructor(settings: EtcdClientSettings) {
+    if (settings.endpoints.length === 0) {
+      throw datastoreError("invalid", "no etcd endpoint is configured: set ETCD_ENDPOINTS");
+    }
+    this.callTimeoutMs = settings.callTimeoutMs ?? DEFAULT_CALL_TIMEOUT_MS;
+    const { username, password } = settings;
+    if (username !== undefined && username !== "") {
+      this.credentials = { name: username, password: password ?? "" };
+    }
+    const options = {
+      tls: settings,
+      keepaliveMs: settings.keepaliveMs ?? DEFAULT_KEEPALIVE_MS,
+      dialTimeoutMs: settings.dialTimeoutMs ?? DEFAULT_DIAL_TIMEOUT_MS,
+      interceptors: this.credentials === undefined ? [] : [this.authorize],
+    };
+    this.endpoints = settings.endpoints.map((endpoint) => new EtcdEndpoint(endpoint, options));
+  }
+
+  range(request: MessageInitShape<typeof RangeRequestSchema>): Promise<RangeResponse> {
+    return this.call(true, (endpoint, options) => endpoint.kv.range(request, options));
+  }
+
+  txn(request: MessageInitShape<typeof TxnRequestSchema>): Promise<TxnResponse> {
+    return this.call(false, (endpoint, options) => endpoint.kv.txn(request, options));
+  }
+
+  leaseGrant(
+    request: MessageInitShape<typeof LeaseGrantRequestSchema>,
+  ): Promise<LeaseGrantResponse> {
+    // A grant whose answer was lost only leaves a lease that expires by itself.
+    return this.call(true, (endpoint, options) => endpoint.lease.leaseGrant(request, options));
+  }
+
+  async *watch(
+    request: MessageInitShape<typeof WatchCreateRequestSchema>,
+    signal: AbortSignal,
+  ): AsyncGenerator<WatchResponse, void, undefined> {
+    if (signal.aborted) return;
+    if (this.closed) throw closedError();
+    const endpoint = await this.connected();
+    const create = { requestUnion: { case: "createRequest" as const, value: request } };
+    // Without a quorum etcd ends this stream, instead of leaving it silent for ever.
+    const headers = { hasleader: "true" };
+    try {
+      yield* endpoint.watch.watch(openRequests(create, signal), { signal, headers });
+    } catch (error) {
+      if (signal.aborted) return;
+      throw this.failed(endpoint, error);
+    }
+    if (!signal.aborted) {
+      throw datastoreError("unavailable", `${endpoint.name}: the server ended the watch stream`);
+    }
+  }
+
+  async close(): Promise<void> {
+    this.closed = true;
+    for (const endpoint of this.endpoints) endpoint.close();
+  }
+
+  private async call<T>(idempotent: boolean, send: Call<T>): Promise<T> {
+    const tries = idempotent ? this.endpoints.length : 1;
+    for (let attempt = 1; ; attempt++) {
+      if (this.closed) throw closedError();
+      const endpoint = await this.connected();
+      try {
+        return await this.sendAuthorized(endpoint, send);
+      } catch (error) {
+        const failure = this.failed(endpoint, error);
+        if (!failure.retryable || attempt >= tries) throw failure;
+      }
+    }
+  }
+
+  private async sendAuthorized<T>(endpoint: EtcdEndpoint, send: Call<T>): Promise<T> {
+    const options = { timeoutMs: this.callTimeoutMs };
+    try {
+      return await send(endpoint, options);
+    } catch (error) {
+      if (!isInvalidToken(error)) throw error;
+      // Refused before it was executed, so that also a write may be sent again.
+      this.token = undefined;
+      await this.authenticate(endpoint);
+      return await send(endpoint, options);
+    }
+  }
+
+  /** The active endpoint, connected; else the next one that answers; else the last one's error. */
+  private async connected(): Promise<EtcdEndpoint> {
+    for (let attempt = 1; ; attempt++) {
+      const endpoint = this.endpoints[this.active];
+      if (endpoint === undefined || this.closed) throw closedError();
+      try {
+        await endpoint.connect();
+        if (this.credentials !== undefined && this.token === undefined) {
+          await this.authenticate(endpoint);
+        }
+        return endpoint;
+      } catch (error) {
+        const failure = this.failed(endpoint, error);
+        if (!failure.retryable || attempt >= this.endpoints.length) throw failure;
+      }
+    }
+  }
+
+  private failed(endpoint: EtcdEndpoint, error: unknown) {
+    const failure = toDatastoreError(error, endpoint.name);
+    if (failure.retryable && this.endpoints[this.active] === endpoint) {
+      this.active = (this.active + 1) % this.endpoints.length;
+    }
+    return this.closed ? closedError() : failure;
+  }
+
+  private async authenticate(endpoint: EtcdEndpoint): Promise<void> {
+    if (this.credentials === undefined) return;
+    const response = await endpoint.auth.authenticate(this.credentials, {
+      timeoutMs: this.callTimeoutMs,
+    });
+    this.token = response.token;
+  }
+
+  private readonly authorize: Interceptor = (next) => (request) => {
+    if (this.token !== undefined) request.header.set("token", this.token);
+    return next(request);
+  };
+}
+
+/** One create request; then the stream's sending side stays open until the watch is aborted. */
+async function* openRequests(
+  create: MessageInitShape<typeof WatchRequestSchema>,
+  signal: AbortSignal,
+): AsyncGenerator<MessageInitShape<typeof WatchRequestSchema>, void, undefined> {
+  yield create;
+  if (signal.aborted) return;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  signal.addEventListener("abort", () => resolve(), { once: true });
+  await promise;
+}

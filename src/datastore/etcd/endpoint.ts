@@ -1,0 +1,154 @@
+/**
+ * One etcd endpoint: `http://host:port`, `https://host:port`, `unix:///path` or `host:port`. Holds at
+ * most one HTTP/2 connection, opened on use, checked by pings while calls are open.
+ */
+import { readFileSync } from "node:fs";
+import { connect as connectNet, type Socket } from "node:net";
+import type { ClientSessionOptions, SecureClientSessionOptions } from "node:http2";
+import { createClient, type Client, type Interceptor } from "@connectrpc/connect";
+import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import { datastoreError } from "../errors.ts";
+import { messageOf } from "#std";
+import { Auth, KV, Lease, Watch } from "./proto/rpc_pb.ts";
+
+export interface TlsSettings {
+  /** PEM files or PEM texts; the text wins. */
+  readonly caCertFile?: string | undefined;
+  readonly certFile?: string | undefined;
+  readonly keyFile?: string | undefined;
+  readonly caCert?: string | undefined;
+  readonly cert?: string | undefined;
+  readonly key?: string | undefined;
+}
+
+export interface EndpointOptions {
+  readonly tls: TlsSettings;
+  /** A PING after this many ms without data while calls are open; etcd refuses less than 5000. */
+  readonly keepaliveMs: number;
+  readonly dialTimeoutMs: number;
+  readonly interceptors: Interceptor[];
+}
+
+const PING_TIMEOUT_MS = 5000;
+
+export class EtcdEndpoint {
+  readonly name: string;
+  readonly kv: Client<typeof KV>;
+  readonly lease: Client<typeof Lease>;
+  readonly watch: Client<typeof Watch>;
+  readonly auth: Client<typeof Auth>;
+  private readonly session: Http2SessionManager;
+  private readonly dialTimeoutMs: number;
+
+  constructor(endpoint: string, options: EndpointOptions) {
+    this.name = endpoint;
+    this.dialTimeoutMs = options.dialTimeoutMs;
+    const { baseUrl, sessionOptions } = parseEndpoint(endpoint, options.tls);
+    this.session = new Http2SessionManager(
+      baseUrl,
+      { pingIntervalMs: options.keepaliveMs, pingTimeoutMs: PING_TIMEOUT_MS },
+      sessionOptions,
+    );
+    const transport = createGrpcTransport({
+      baseUrl,
+      sessionManager: this.session,
+      interceptors: options.interceptors,
+      acceptCompression: [],
+    });
+    this.kv = createClient(KV, transport);
+    this.lease = createClient(Lease, transport);
+    this.watch = createClient(Watch, transport);
+    this.auth = createClient(Auth, transport);
+  }
+
+  /** Opens the connection if there is none. Throws `unavailable`: then nothing was sent. */
+  async connect(): Promise<void> {
+    const state = this.session.state();
+    if (state === "open") return;
+    const timer = setTimeout(() => {
+      this.session.abort(new Error(`no connection within ${this.dialTimeoutMs} ms`));
+    }, this.dialTimeoutMs);
+    try {
+      if ((await this.session.connect()) !== "error") return;
+    } finally {
+      clearTimeout(timer);
+    }
+    const cause = this.session.error();
+    throw datastoreError("unavailable", `${this.name}: ${innermost(cause)}`, {
+      cause,
+      fields: { where: this.name },
+    });
+  }
+
+  close(): void {
+    this.session.abort();
+  }
+}
+
+interface ParsedEndpoint {
+  readonly baseUrl: string;
+  readonly sessionOptions: ClientSessionOptions | SecureClientSessionOptions;
+}
+
+function parseEndpoint(endpoint: string, tls: TlsSettings): ParsedEndpoint {
+  const unixPath = /^unixs?:(?:\/\/)?(\/.+)$/.exec(endpoint)?.[1];
+  if (unixPath !== undefined) {
+    // The authority is only a name here; the socket's path says where to go.
+    return {
+      baseUrl: "http://localhost",
+      sessionOptions: { createConnection: () => connectUnix(unixPath) },
+    };
+  }
+  const url = URL.parse(endpoint.includes("://") ? endpoint : `http://${endpoint}`);
+  if (url === null || (url.protocol !== "http:" && url.protocol !== "https:")) {
+    throw datastoreError(
+      "invalid",
+      `etcd endpoint ${JSON.stringify(endpoint)}: expected http://HOST:PORT, https://HOST:PORT or unix:///PATH`,
+    );
+  }
+  // URL drops the scheme's own port, and etcd's default is none of them: only an explicit port counts.
+  const port = url.port === "" ? (/:(80|443)\/?$/.exec(endpoint)?.[1] ?? "2379") : url.port;
+  return {
+    baseUrl: `${url.protocol}//${url.hostname}:${port}`,
+    sessionOptions: url.protocol === "https:" ? readTls(tls) : {},
+  };
+}
+
+function connectUnix(path: string): Socket {
+  return connectNet({ path });
+}
+
+function readTls(tls: TlsSettings): SecureClientSessionOptions {
+  const ca = tls.caCert ?? readPem(tls.caCertFile, "CA certificate");
+  const cert = tls.cert ?? readPem(tls.certFile, "client certificate");
+  const key = tls.key ?? readPem(tls.keyFile, "client key");
+  if ((cert === undefined) !== (key === undefined)) {
+    throw datastoreError(
+      "invalid",
+      "a client certificate needs its key: set both ETCD_CERT_FILE and ETCD_KEY_FILE, or none",
+    );
+  }
+  return {
+    ...(ca === undefined ? {} : { ca }),
+    ...(cert === undefined ? {} : { cert }),
+    ...(key === undefined ? {} : { key }),
+  };
+}
+
+function readPem(path: string | undefined, what: string): string | undefined {
+  if (path === undefined || path === "") return undefined;
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    throw datastoreError("invalid", `cannot read the ${what} for etcd: ${messageOf(error)}`, {
+      cause: error,
+      fields: { path },
+    });
+  }
+}
+
+function innermost(error: unknown): string {
+  let inner = error;
+  while (inner instanceof Error && inner.cause instanceof Error) inner = inner.cause;
+  return messageOf(inner);
+}

@@ -1,0 +1,100 @@
+/**
+ * What etcd and gRPC say, as errors of the port. The only file that reads etcd's error texts, and
+ * the list of those that our server answers with: clients compare code and text.
+ */
+import { Code, ConnectError } from "@connectrpc/connect";
+import { MargayError, messageOf } from "#std";
+import { datastoreError } from "../errors.ts";
+import type { DatastoreErrorCode } from "../port.ts";
+
+interface EtcdFault {
+  readonly code: Code;
+  readonly message: string;
+}
+
+/** Codes and texts of etcd's API; each is `etcdserver: ` and the words below. */
+export const FAULTS = {
+  emptyKey: fault(Code.InvalidArgument, "key is not provided"),
+  keyNotFound: fault(Code.InvalidArgument, "key not found"),
+  valueProvided: fault(Code.InvalidArgument, "value is provided"),
+  leaseProvided: fault(Code.InvalidArgument, "lease is provided"),
+  tooManyOps: fault(Code.InvalidArgument, "too many operations in txn request"),
+  duplicateKey: fault(Code.InvalidArgument, "duplicate key given in txn request"),
+  compacted: fault(Code.OutOfRange, "mvcc: required revision has been compacted"),
+  futureRevision: fault(Code.OutOfRange, "mvcc: required revision is a future revision"),
+  noSpace: fault(Code.ResourceExhausted, "mvcc: database space exceeded"),
+  leaseNotFound: fault(Code.NotFound, "requested lease not found"),
+  leaseExists: fault(Code.FailedPrecondition, "lease already exists"),
+  leaseTtlTooLarge: fault(Code.OutOfRange, "too large lease TTL"),
+  requestTooLarge: fault(Code.InvalidArgument, "request is too large"),
+  corrupt: fault(Code.DataLoss, "corrupt cluster"),
+  stopped: fault(Code.Unavailable, "server stopped"),
+} as const satisfies Record<string, EtcdFault>;
+
+function fault(code: Code, words: string): EtcdFault {
+  return { code, message: `etcdserver: ${words}` };
+}
+
+export function faultError(which: EtcdFault, cause?: unknown): ConnectError {
+  return new ConnectError(which.message, which.code, undefined, undefined, cause);
+}
+
+/** `where` names the endpoint or data directory, for the message. */
+export function toDatastoreError(error: unknown, where: string): MargayError {
+  if (error instanceof MargayError) return error;
+  const rpc = ConnectError.from(error);
+  const code = portCode(rpc);
+  return datastoreError(code, `${where}: ${describe(rpc)}`, {
+    cause: error,
+    fields: { where, grpcCode: Code[rpc.code] },
+  });
+}
+
+function portCode(error: ConnectError): DatastoreErrorCode {
+  const text = error.rawMessage;
+  switch (error.code) {
+    case Code.DeadlineExceeded:
+      return "timeout";
+    case Code.OutOfRange:
+      return text === FAULTS.compacted.message ? "compacted" : "invalid";
+    case Code.ResourceExhausted:
+      return text === FAULTS.noSpace.message ? "no-space" : "unavailable";
+    case Code.Unauthenticated:
+    case Code.PermissionDenied:
+      return "unauthenticated";
+    case Code.InvalidArgument:
+      return /auth|user name|password/i.test(text) ? "unauthenticated" : "invalid";
+    case Code.FailedPrecondition:
+      return /auth/i.test(text) ? "unauthenticated" : "invalid";
+    case Code.DataLoss:
+      return "corrupt";
+    case Code.NotFound:
+    case Code.AlreadyExists:
+    case Code.Unimplemented:
+      return "invalid";
+    case Code.Canceled:
+    case Code.Unknown:
+    case Code.Aborted:
+    case Code.Internal:
+    case Code.Unavailable:
+      return "unavailable";
+    default:
+      return "unavailable";
+  }
+}
+
+/** The innermost cause is the one that says what happened: `connect ECONNREFUSED 127.0.0.1:2379`. */
+function describe(error: ConnectError): string {
+  let inner: unknown = error;
+  while (inner instanceof Error && inner.cause instanceof Error) inner = inner.cause;
+  return inner instanceof ConnectError ? inner.rawMessage : messageOf(inner);
+}
+
+/** The token of user and password expired or was lost with a restart: authenticate again. */
+export function isInvalidToken(error: unknown): boolean {
+  return (
+    error instanceof ConnectError &&
+    error.code === Code.Unauthenticated &&
+    error.rawMessage.includes("invalid auth token")
+  );
+}

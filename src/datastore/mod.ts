@@ -1,0 +1,25 @@
+/**
+ * Door of the datastore: the port, its adapters and the factory that opens what is configured.
+ */
+export type {
+  Datastore,
+  DatastoreErrorCode,
+  KeyValue,
+  PutOptions,
+  Revision,
+  WatchBatch,
+  WatchEvent,
+} from "./port.ts";
+export { MemoryDatastore, type MemoryClock } from "./memory.ts";
+export { EtcdDatastore } from "./etcd/adapter.ts";
+export { EtcdClient, type EtcdClientSettings } from "./etcd/client.ts";
+export {
+  DEFAULT_ETCD_ENDPOINTS,
+  datastoreSettingsFromEnv,
+  defaultDataDir,
+  etcdSettingsFromEnv,
+  splitEndpoints,
+  type DatastoreSettings,
+  type EmbeddedSettings,
+} from "./settings.ts";
+export { openDatastore, type OpenOptions } from "./open.ts";

@@ -1,0 +1,164 @@
+/** A real etcd for tests: its own ports and data directory, gone afterwards. */
+import { execFileSync, spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer, type AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+
+export interface TlsFiles {
+  readonly ca: string;
+  readonly serverCert: string;
+  readonly serverKey: string;
+  readonly clientCert: string;
+  readonly clientKey: string;
+}
+
+export class EtcdServer {
+  readonly endpoint: string;
+  readonly dir: string;
+  private readonly args: readonly string[];
+  private child: ChildProcess | undefined;
+
+  private constructor(dir: string, endpoint: string, args: readonly string[]) {
+    this.dir = dir;
+    this.endpoint = endpoint;
+    this.args = args;
+  }
+
+  static async start(tls?: TlsFiles): Promise<EtcdServer> {
+    const dir = mkdtempSync(join(tmpdir(), "mgy-etcd-"));
+    const [client, peer] = [await freePort(), await freePort()];
+    const endpoint = `${tls === undefined ? "http" : "https"}://127.0.0.1:${client}`;
+    const peerUrl = `http://127.0.0.1:${peer}`;
+    const args = [
+      "--data-dir",
+      join(dir, "data"),
+      "--log-level",
+      "error",
+      "--logger",
+      "zap",
+      "--listen-client-urls",
+      endpoint,
+      "--advertise-client-urls",
+      endpoint,
+      "--listen-peer-urls",
+      peerUrl,
+      "--initial-advertise-peer-urls",
+      peerUrl,
+      "--initial-cluster",
+      `default=${peerUrl}`,
+      ...(tls === undefined ? [] : tlsArgs(tls)),
+    ];
+    const server = new EtcdServer(dir, endpoint, args);
+    await server.run();
+    return server;
+  }
+
+  async run(): Promise<void> {
+    const child = spawn("etcd", this.args, { stdio: "ignore" });
+    this.child = child;
+    const port = Number(new URL(this.endpoint).port);
+    await waitForPort(port, () => child.exitCode !== null);
+  }
+
+  async kill(): Promise<void> {
+    const child = this.child;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    const gone = once(child, "exit");
+    child.kill("SIGKILL");
+    await gone;
+  }
+
+  /** Stops the process without ending it: connections stay open, nothing answers. */
+  freeze(): void {
+    this.child?.kill("SIGSTOP");
+  }
+
+  thaw(): void {
+    this.child?.kill("SIGCONT");
+  }
+
+  async stop(): Promise<void> {
+    await this.kill();
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+}
+
+function tlsArgs(tls: TlsFiles): string[] {
+  return [
+    "--cert-file",
+    tls.serverCert,
+    "--key-file",
+    tls.serverKey,
+    "--trusted-ca-file",
+    tls.ca,
+    "--client-cert-auth",
+  ];
+}
+
+/** Fails after 20 seconds, or at once when `dead` says so. */
+export async function waitForPort(port: number, dead: () => boolean): Promise<void> {
+  const { connect } = await import("node:net");
+  for (let i = 0; i < 400; i++) {
+    if (dead()) throw new Error("the server ended at once");
+    const socket = connect({ port, host: "127.0.0.1" });
+    const answer = await Promise.race([
+      once(socket, "connect").then(() => true),
+      once(socket, "error").then(() => false),
+    ]).catch(() => false);
+    socket.destroy();
+    if (answer) return;
+    await sleep(50);
+  }
+  throw new Error(`nothing listens on port ${port}`);
+}
+
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+/** A CA, a server certificate for 127.0.0.1 and localhost, and a client certificate. */
+export function makeCertificates(dir: string): TlsFiles {
+  const openssl = (...args: string[]) => execFileSync("openssl", args, { cwd: dir, stdio: "pipe" });
+  const curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+  const subject = (name: string) => ["-subj", `/CN=${name}`, "-days", "2"];
+  openssl("req", "-x509", ...curve, "-keyout", "ca.key", "-out", "ca.pem", ...subject("test CA"));
+  for (const name of ["server", "client"]) {
+    const extensions = ["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"];
+    openssl(
+      "req",
+      "-x509",
+      ...curve,
+      "-keyout",
+      `${name}.key`,
+      "-out",
+      `${name}.pem`,
+      "-CA",
+      "ca.pem",
+      "-CAkey",
+      "ca.key",
+      ...subject(name),
+      ...extensions,
+      "-addext",
+      "basicConstraints=critical,CA:FALSE",
+    );
+  }
+  return {
+    ca: join(dir, "ca.pem"),
+    serverCert: join(dir, "server.pem"),
+    serverKey: join(dir, "server.key"),
+    clientCert: join(dir, "client.pem"),
+    clientKey: join(dir, "client.key"),
+  };
+}
+
+export function makeCertificateDir(): string {
+  return mkdtempSync(join(tmpdir(), "mgy-certs-"));
+}
