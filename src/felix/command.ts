@@ -1,0 +1,75 @@
+/** `margay felix`: reads the local configuration, then prints it or runs the agent. */
+import { hostname } from "node:os";
+import { Command, CommanderError, Option } from "commander";
+import {
+  configFromEnvironment,
+  configFromFile,
+  DEFAULT_CONFIG_FILE,
+} from "./config/local-sources.ts";
+import type { PrintFormat } from "./config/print.ts";
+import { resolveConfig, type RawSources } from "./config/resolve.ts";
+
+const EXAMPLES = `
+Examples:
+  sudo margay felix                                this host, configured in the embedded store
+  sudo FELIX_ETCDENDPOINTS=http://127.0.0.1:2379 margay felix
+  margay felix --print-config | grep -v default    what is set, and by whom
+
+Settings come from, in ascending order of precedence: defaults, FelixConfiguration default, one with
+a nodeSelector, FelixConfiguration node.<name>, the configuration file, FELIX_<NAME> in the
+environment. The datastore: DATASTORE_TYPE=etcdv3|embedded, ETCD_ENDPOINTS, ETCD_CA_CERT_FILE,
+ETCD_CERT_FILE, ETCD_KEY_FILE, or Felix's own FELIX_ETCDENDPOINTS and the like.
+
+Exit codes: 0 asked to stop, 129 a setting changed that needs a restart (the supervisor starts it
+again), 1 an error. The kernel keeps what was programmed in each case.`;
+
+interface Options {
+  readonly configFile?: string;
+  readonly printConfig?: boolean;
+  readonly output: PrintFormat;
+}
+
+/** Resolves with the exit code. */
+export async function felixCommand(argv: readonly string[]): Promise<number> {
+  const program = new Command("margay felix")
+    .description("The node agent: keeps the kernel's policy and routes as the datastore says")
+    .option("-c, --config-file <path>", `ini file of settings (default: ${DEFAULT_CONFIG_FILE})`)
+    .option("--print-config", "print every setting, its value and its source, and exit")
+    .addOption(
+      new Option("-o, --output <format>", "format of --print-config")
+        .choices(["table", "json", "yaml"])
+        .default("table"),
+    )
+    .addHelpText("after", EXAMPLES)
+    .allowExcessArguments(false)
+    .exitOverride();
+  try {
+    program.parse([...argv], { from: "user" });
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode;
+    throw error;
+  }
+  const options = program.opts<Options>();
+  const local = localSources(options.configFile, process.env);
+  if (options.printConfig === true) {
+    const { printableConfig } = await import("./print-command.ts");
+    process.stdout.write(await printableConfig(local, defaultHostname(), options.output));
+    return 0;
+  }
+  const { runAgent } = await import("./run.ts");
+  return runAgent({ local, hostnameDefault: defaultHostname(), environment: process.env });
+}
+
+/** Fails at once on local settings the agent must not start with. */
+function localSources(configFile: string | undefined, environment: NodeJS.ProcessEnv): RawSources {
+  const local: RawSources = {
+    "environment variable": configFromEnvironment(environment),
+    "config file": configFromFile(configFile ?? DEFAULT_CONFIG_FILE, configFile !== undefined),
+  };
+  resolveConfig(local, defaultHostname());
+  return local;
+}
+
+function defaultHostname(): string {
+  return hostname().trim().toLowerCase();
+}
