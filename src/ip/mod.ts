@@ -1,0 +1,42 @@
+export {
+  addToIp,
+  bitLength,
+  byteLength,
+  canonicalIp,
+  compareIps,
+  formatIp,
+  ipBytes,
+  ipFromBytes,
+  parseIp,
+  tryParseIp,
+  writeIp,
+  type Ip,
+  type IpFamily,
+} from "./address.ts";
+export {
+  canonicalCidr,
+  cidrContains,
+  cidrContainsIp,
+  cidrHalves,
+  cidrOf,
+  cidrRange,
+  cidrsOverlap,
+  compareCidrs,
+  formatCidr,
+  hostCidr,
+  isHostCidr,
+  lastIp,
+  parseCidr,
+  parseCidrOrIp,
+  parseCidrStrict,
+  parseIpInNetwork,
+  tryParseCidr,
+  tryParseCidrOrIp,
+  tryParseIpInNetwork,
+  type Cidr,
+  type CidrRange,
+  type IpInNetwork,
+} from "./cidr.ts";
+export { macBytes, macFromBytes, parseMac, tryParseMac, type Mac } from "./mac.ts";
+export { OverlapSuppressor, type OverlapChange } from "./overlap.ts";
+export { PrefixTrie, type TrieEntry } from "./trie.ts";
