@@ -27,3 +27,7 @@ export {
   sortedUnique,
   unescapeName,
 } from "./text.ts";
+export { Backoff, type BackoffOptions } from "./backoff.ts";
+export { FakeClock, type Clock, type Timer } from "./clock.ts";
+export { MultiMap, RefCounts } from "./collections.ts";
+export { DeltaTracker, type DeltaTrackerOptions } from "./delta-tracker.ts";
