@@ -18,7 +18,7 @@ import {
   TARGET,
   type HostSize,
 } from "./data.ts";
-import { nowNs, Probe } from "./probe.ts";
+import { nowNs, Probe } from "../../test/support/probe.ts";
 
 export type { HostSize } from "./data.ts";
 
@@ -201,7 +201,7 @@ function buildHost(): void {
 async function connect(): Promise<Datastore> {
   for (let attempt = 0; ; attempt++) {
     try {
-      const store = await openDatastore({ type: "etcdv3", endpoints: [ETCD] });
+      const store = await openDatastore({ type: "etcdv3", etcd: { endpoints: [ETCD] } });
       await store.get("/");
       return store;
     } catch (error) {

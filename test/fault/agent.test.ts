@@ -1,0 +1,45 @@
+/** What survives: the agent killed, etcd gone, the kernel changed by others. Real processes, real packets. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { runInSandbox } from "../support/packet-world.ts";
+import type { DriftResult } from "./inside/drift.ts";
+import type { EtcdResult } from "./inside/etcd.ts";
+import type { RestartResult } from "./inside/restart.ts";
+
+const LONG = process.env["MARGAY_TEST_LONG"] !== undefined;
+
+function inside<T>(script: string, argument: unknown): Promise<T> {
+  return runInSandbox<T>(fileURLToPath(new URL(`inside/${script}`, import.meta.url)), argument);
+}
+
+test("20 SIGKILLs under 1,000 packets a second lose none, and a restart writes nothing", async () => {
+  const result = await inside<RestartResult>("restart.ts", { times: 20 });
+  assert.ok(result.sent > 2000, `only ${result.sent} packets were sent`);
+  assert.equal(result.sent - result.received, 0, `${result.sent - result.received} packets lost`);
+  assert.equal(result.ruleset, "", "the restarted agent changed the ruleset");
+  assert.equal(result.routes, "", "the restarted agent changed routes");
+});
+
+test("etcd killed, away, and compacted: no packet lost, and the state converges", async () => {
+  const result = await inside<EtcdResult>("etcd.ts", { awayMs: LONG ? 60_000 : 5000 });
+  assert.equal(result.lostWhileAway, 0, result.log);
+  assert.ok(result.convergedAfterReturn, `not after etcd's return\n${result.log}`);
+  assert.ok(result.convergedAfterCompaction, `not after compaction\n${result.log}`);
+  assert.ok(result.agentSurvived, result.log);
+});
+
+test("what others change is whole again at once, and invalid objects count as absent", async () => {
+  const result = await inside<DriftResult>("drift.ts", {});
+  for (const what of ["flushed", "tableDeleted", "ruleDeleted", "routeDeleted"] as const) {
+    // 100 ms is the promise; `nft list`, by which we look, takes its own time on top.
+    assert.ok(result[what] < 150, `${what}: whole again after ${result[what].toFixed(0)} ms`);
+  }
+  assert.ok(
+    result.renamedAndBack < 1000,
+    `an interface that was renamed and came back: ${result.renamedAndBack} ms`,
+  );
+  assert.ok(result.foreignTableUntouched);
+  assert.ok(result.invalidTreatedAsAbsent, result.log);
+  assert.equal(result.invalidSaid, 1, `an invalid object is said once\n${result.log}`);
+});
