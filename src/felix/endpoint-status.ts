@@ -1,0 +1,129 @@
+/**
+ * Writes what the dataplane says about local endpoints to the datastore, where Calico writes it:
+ *
+ *   /calico/felix/v2/<region>/host/<host>/workload/<orchestrator>/<workload>/endpoint/<endpoint>
+ *   {"status":"up"}          up, down or error
+ *
+ * Only what changed is written, at most one round in `delayMs`; a round that fails is retried with
+ * growing pauses and never holds up the dataplane. After the first full state, statuses that a
+ * previous life left behind are removed.
+ */
+import type { FromDataplane, WorkloadEndpointId } from "#calc";
+import type { Datastore } from "#datastore";
+import { logger } from "#log";
+import { escapeName } from "#std";
+
+const log = logger("felix.status");
+const MAX_PAUSE_MS = 30_000;
+
+export function regionSegment(region: string): string {
+  return region === "" ? "no-region" : `region-${region}`;
+}
+
+export function hostStatusPrefix(region: string, host: string): string {
+  return `/calico/felix/v2/${regionSegment(region)}/host/${escapeName(host)}/`;
+}
+
+export function endpointStatusPath(prefix: string, id: WorkloadEndpointId): string {
+  const [orchestrator, workload, endpoint] = [id.orchestratorId, id.workloadId, id.endpointId].map(
+    escapeName,
+  );
+  return `${prefix}workload/${orchestrator}/${workload}/endpoint/${endpoint}`;
+}
+
+export class EndpointStatusReporter {
+  readonly #store: Datastore;
+  readonly #prefix: string;
+  readonly #delayMs: number;
+  /** What should be there; null: nothing. Entries leave `#pending` when they are written. */
+  readonly #desired = new Map<string, string>();
+  readonly #pending = new Set<string>();
+  #timer: NodeJS.Timeout | undefined;
+  #round: Promise<void> | undefined;
+  #pauseMs: number;
+  #failed = false;
+  #closed = false;
+  #sweep = false;
+
+  constructor(store: Datastore, prefix: string, delayMs: number) {
+    this.#store = store;
+    this.#prefix = prefix;
+    this.#delayMs = Math.max(1, delayMs);
+    this.#pauseMs = this.#delayMs;
+  }
+
+  onStatus(message: FromDataplane): void {
+    if (message.case === "workloadEndpointStatusUpdate") {
+      const path = endpointStatusPath(this.#prefix, message.value.id);
+      const value = JSON.stringify({ status: message.value.status });
+      if (this.#desired.get(path) === value) return;
+      this.#desired.set(path, value);
+      this.#want(path);
+    } else if (message.case === "workloadEndpointStatusRemove") {
+      const path = endpointStatusPath(this.#prefix, message.value.id);
+      this.#desired.delete(path);
+      this.#want(path);
+    }
+  }
+
+  /** The dataplane has reported on every endpoint: what else is in the datastore is stale. */
+  sweepStale(): void {
+    this.#sweep = true;
+    this.#schedule();
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    await this.#round;
+  }
+
+  #want(path: string): void {
+    this.#pending.add(path);
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    if (this.#closed || this.#timer !== undefined || this.#round !== undefined) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#round = this.#write().finally(() => {
+        this.#round = undefined;
+        if (this.#pending.size > 0 || this.#sweep) this.#schedule();
+      });
+    }, this.#pauseMs);
+  }
+
+  /** Never rejects. */
+  async #write(): Promise<void> {
+    try {
+      if (this.#sweep) await this.#findStale();
+      for (const path of this.#pending) {
+        if (this.#closed) return;
+        const value = this.#desired.get(path);
+        if (value === undefined) await this.#store.delete(path);
+        else await this.#store.put(path, value);
+        // Changed again meanwhile: stays pending.
+        if (this.#desired.get(path) === value) this.#pending.delete(path);
+      }
+      if (this.#failed) log.info("endpoint status is written again");
+      this.#failed = false;
+      this.#pauseMs = this.#delayMs;
+    } catch (error) {
+      if (!this.#failed) log.warn("endpoint status could not be written; retrying", { error });
+      this.#failed = true;
+      this.#pauseMs = Math.min(MAX_PAUSE_MS, this.#pauseMs * 2);
+    }
+  }
+
+  async #findStale(): Promise<void> {
+    const { kvs } = await this.#store.list(`${this.#prefix}workload/`);
+    this.#sweep = false;
+    const stored = new Map(kvs.map(({ key, value }) => [key, value]));
+    for (const key of stored.keys()) if (!this.#desired.has(key)) this.#pending.add(key);
+    for (const [path, value] of this.#desired) {
+      if (stored.get(path) === value) this.#pending.delete(path);
+      else this.#pending.add(path);
+    }
+  }
+}
