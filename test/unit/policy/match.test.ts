@@ -214,8 +214,8 @@ const CASES: readonly Case[] = [
   },
   {
     rule: { icmp: { type: 8 } },
-    takes: [icmp(8), icmp(8, 3)],
-    refuses: [icmp(0), icmp6(8), tcp()],
+    takes: [icmp(8), icmp(8, 3), icmp6(8)],
+    refuses: [icmp(0), icmp6(0), tcp()],
   },
   { rule: { icmp: { type: 3, code: 1 } }, takes: [icmp(3, 1)], refuses: [icmp(3), icmp(8, 1)] },
   { rule: { icmp: { type: 128 } }, takes: [icmp6(128)], refuses: [icmp6(129), icmp(8)] },
