@@ -96,6 +96,11 @@ export class Agent {
     return this.#status;
   }
 
+  /** Everything was in the kernel at least once. */
+  get programmed(): boolean {
+    return this.#programmed;
+  }
+
   /** How long the round of the dataplane that is under way has taken, if there is one. */
   roundAgeMs(): number | undefined {
     return this.#state.name === "running" ? this.#state.pipeline.roundAgeMs() : undefined;
@@ -117,6 +122,11 @@ export class Agent {
 
   stop(): void {
     this.#end({ reason: "stopped" });
+  }
+
+  /** Something of ours broke: better started anew than half alive. */
+  fail(error: unknown): void {
+    this.#end({ reason: "failed", error });
   }
 
   /** SIGHUP: read everything again, by a restart. */

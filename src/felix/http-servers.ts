@@ -35,7 +35,11 @@ export function serveHealth(health: Health, host: string, port: number): Running
   return listen("health", createServer(handler), host, port);
 }
 
-export async function serveMetrics(values: FelixValues): Promise<RunningServer> {
+/** `refresh` brings gauges up to date before each scrape. */
+export async function serveMetrics(
+  values: FelixValues,
+  refresh: () => void,
+): Promise<RunningServer> {
   const exposition = await enableExposition({
     processMetrics: values.PrometheusProcessMetricsEnabled,
   });
@@ -44,6 +48,7 @@ export async function serveMetrics(values: FelixValues): Promise<RunningServer> 
       response.writeHead(404, { "content-type": "text/plain" }).end("/metrics\n");
       return;
     }
+    refresh();
     exposition.text().then(
       (text) => response.writeHead(200, { "content-type": exposition.contentType }).end(text),
       (error: unknown) => {

@@ -1,0 +1,213 @@
+/**
+ * What tells others about the agent: health, metrics, its own status and that of endpoints. None
+ * of it can hold up or stop the dataplane.
+ */
+import type { FromDataplane, ToDataplane, WorkloadEndpoint, WorkloadEndpointId } from "#calc";
+import type { Datastore } from "#datastore";
+import { logCounts, logger } from "#log";
+import { gauge } from "#metrics";
+import { messageOf } from "#std";
+import type { Agent } from "./agent.ts";
+import type { FelixValues } from "./config/params.ts";
+import type { FelixConfig } from "./config/resolve.ts";
+import { EndpointStatusFiles } from "./endpoint-files.ts";
+import { EndpointStatusReporter, hostStatusPrefix } from "./endpoint-status.ts";
+import { Health } from "./health.ts";
+import { serveHealth, serveMetrics, type RunningServer } from "./http-servers.ts";
+import { ProcessStatusReporter } from "./process-status.ts";
+
+const log = logger("felix");
+const HEARTBEAT_MS = 5000;
+
+const localEndpoints = gauge("felix_active_local_endpoints", "Endpoints on this host.");
+const localPolicies = gauge("felix_active_local_policies", "Policies that apply on this host.");
+const localSelectors = gauge("felix_active_local_selectors", "IP sets in use on this host.");
+const hostInfo = gauge("felix_host", "This host.", ["host"]);
+const logErrors = gauge("felix_log_errors", "Errors logged since the start.");
+
+export interface ObserverOptions {
+  readonly store: Datastore;
+  readonly hostname: string;
+  /** The embedded store has no fleet to burden: endpoint status is on unless it is switched off. */
+  readonly embedded: boolean;
+}
+
+/** Gauges that somebody else knows; read before each scrape and heartbeat. */
+export type Statistics = () => void;
+
+export class Observers {
+  readonly #options: ObserverOptions;
+  readonly #health = new Health(() => performance.now());
+  readonly #endpoints = new Map<string, WorkloadEndpoint>();
+  readonly #policies = new Set<string>();
+  readonly #ipSets = new Set<string>();
+  #servers: RunningServer[] = [];
+  #healthServer: RunningServer | undefined;
+  #process: ProcessStatusReporter | undefined;
+  #status: EndpointStatusReporter | undefined;
+  #files: EndpointStatusFiles | undefined;
+  #heartbeat: NodeJS.Timeout | undefined;
+  #agent: Agent | undefined;
+  #wasInSync = false;
+  #watchdogMs = 90_000;
+  #statistics: Statistics = () => undefined;
+
+  constructor(options: ObserverOptions) {
+    this.#options = options;
+    hostInfo.set(1, { host: options.hostname });
+    const both = { live: true, ready: true };
+    this.#health.register("FelixStartup", { reports: both, timeoutMs: 0 });
+    this.#health.register("DatastoreSync", { reports: both, timeoutMs: 0 });
+    this.#health.register("CalculationGraph", { reports: both, timeoutMs: 30_000 });
+    this.#health.register("InternalDataplaneMainLoop", { reports: both, timeoutMs: 90_000 });
+  }
+
+  /** Health answers while the datastore is still awaited, when the local settings say so. */
+  serveEarly(values: FelixValues): void {
+    if (values.HealthEnabled) this.#serveHealth(values);
+  }
+
+  watch(agent: Agent): void {
+    this.#agent = agent;
+    this.#beat();
+    this.#heartbeat = setInterval(() => this.#beat(), HEARTBEAT_MS);
+  }
+
+  async start(config: FelixConfig, statistics: Statistics): Promise<void> {
+    const { values } = config;
+    this.#statistics = statistics;
+    this.#watchdogMs = values.DataplaneWatchdogTimeout;
+    this.reconfigure(values);
+    if (values.HealthEnabled) this.#serveHealth(values);
+    if (values.PrometheusMetricsEnabled) {
+      try {
+        this.#servers.push(await serveMetrics(values, () => this.#refreshGauges()));
+      } catch (error) {
+        log.error("metrics are not served", { reason: messageOf(error) });
+      }
+    }
+    this.#startStatus(config);
+  }
+
+  reconfigure(values: FelixValues): void {
+    this.#health.overrideTimeouts({
+      InternalDataplaneMainLoop: values.DataplaneWatchdogTimeout,
+      ...values.HealthTimeoutOverrides,
+    });
+  }
+
+  onMessage(message: ToDataplane): void {
+    switch (message.case) {
+      case "workloadEndpointUpdate":
+        this.#endpoints.set(keyOf(message.value.id), message.value.endpoint);
+        return;
+      case "workloadEndpointRemove":
+        this.#endpoints.delete(keyOf(message.value.id));
+        return;
+      case "activePolicyUpdate":
+        this.#policies.add(JSON.stringify(message.value.id));
+        return;
+      case "activePolicyRemove":
+        this.#policies.delete(JSON.stringify(message.value.id));
+        return;
+      case "ipsetUpdate":
+        this.#ipSets.add(message.value.id);
+        return;
+      case "ipsetRemove":
+        this.#ipSets.delete(message.value.id);
+        return;
+      default:
+        return;
+    }
+  }
+
+  onDataplaneStatus(message: FromDataplane): void {
+    this.#status?.onStatus(message);
+    this.#files?.onStatus(message);
+  }
+
+  /** Everything was programmed once: the agent is up. */
+  onProgrammed(): void {
+    this.#health.report("FelixStartup", { live: true, ready: true });
+    this.#status?.sweepStale();
+    this.#files?.sweepStale();
+    this.#beat(true);
+    log.info("ready", { endpoints: this.#endpoints.size, afterSeconds: process.uptime() });
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#heartbeat);
+    await Promise.all([
+      this.#process?.close(),
+      this.#status?.close(),
+      this.#files?.close(),
+      this.#healthServer?.close(),
+      ...this.#servers.map((server) => server.close()),
+    ]);
+  }
+
+  #serveHealth(values: FelixValues): void {
+    this.#healthServer ??= serveHealth(this.#health, values.HealthHost, values.HealthPort);
+  }
+
+  #startStatus({ values, origins }: FelixConfig): void {
+    const { store, hostname, embedded } = this.#options;
+    const prefix = hostStatusPrefix(values.OpenstackRegion, hostname);
+    if (values.ReportingIntervalSecs > 0) {
+      this.#process = new ProcessStatusReporter(store, {
+        prefix,
+        intervalMs: values.ReportingIntervalSecs,
+        ttlMs: values.ReportingTTLSecs,
+        now: () => new Date(),
+        uptimeSeconds: () => process.uptime(),
+      });
+      this.#process.start();
+    }
+    const byDefault = embedded && origins.EndpointReportingEnabled.source === "default";
+    if (values.EndpointReportingEnabled || byDefault) {
+      this.#status = new EndpointStatusReporter(store, prefix, values.EndpointReportingDelaySecs);
+    }
+    if (values.EndpointStatusPathPrefix !== "") {
+      this.#files = new EndpointStatusFiles(values.EndpointStatusPathPrefix, (id) =>
+        this.#endpoints.get(keyOf(id)),
+      );
+    }
+  }
+
+  #beat(programmed = false): void {
+    const agent = this.#agent;
+    if (agent === undefined) return;
+    // As Felix: once in sync it stays ready while the datastore is away; policy is in force.
+    this.#wasInSync ||= agent.syncStatus === "in-sync";
+    const ready = this.#wasInSync;
+    this.#health.report("DatastoreSync", { live: true, ready, detail: agent.syncStatus });
+    this.#health.report("CalculationGraph", { live: true, ready });
+    if (agent.waitingFor !== "") {
+      this.#health.report("FelixStartup", {
+        live: true,
+        ready: false,
+        detail: `waiting: ${agent.waitingFor}`,
+      });
+    }
+    this.#refreshGauges();
+    // A round that hangs stops the reports, and the timeout does the rest.
+    const ageMs = agent.roundAgeMs();
+    if (ageMs !== undefined && ageMs > this.#watchdogMs) return;
+    this.#health.report("InternalDataplaneMainLoop", {
+      live: true,
+      ready: programmed || agent.programmed,
+    });
+  }
+
+  #refreshGauges(): void {
+    localEndpoints.set(this.#endpoints.size);
+    localPolicies.set(this.#policies.size);
+    localSelectors.set(this.#ipSets.size);
+    logErrors.set(logCounts().error + logCounts().fatal);
+    this.#statistics();
+  }
+}
+
+function keyOf(id: WorkloadEndpointId): string {
+  return `${id.orchestratorId}/${id.workloadId}/${id.endpointId}`;
+}
