@@ -1,9 +1,14 @@
+/** Taken items are cut off in portions of at least this many. */
+const CUT = 64;
+
 /**
  * A push-to-pull queue for one watcher: the producer pushes, one consumer iterates. It ends when it
  * is closed, after what was pushed before; `fail` ends it with an error in the same way.
  */
 export class BatchQueue<T> implements AsyncIterable<T> {
-  private readonly items: T[] = [];
+  private items: T[] = [];
+  /** Items before it are taken; the array is cut now and then, so that n items cost n, not n². */
+  private head = 0;
   private ended = false;
   private error: unknown = undefined;
   private wake: (() => void) | undefined;
@@ -15,7 +20,7 @@ export class BatchQueue<T> implements AsyncIterable<T> {
   }
 
   get length(): number {
-    return this.items.length;
+    return this.items.length - this.head;
   }
 
   close(): void {
@@ -31,8 +36,7 @@ export class BatchQueue<T> implements AsyncIterable<T> {
 
   async *[Symbol.asyncIterator](): AsyncGenerator<T, void, undefined> {
     for (;;) {
-      // Swap the array instead of shifting: a burst of n items costs n, not n².
-      while (this.items.length > 0) yield* this.items.splice(0);
+      while (this.length > 0) yield this.take();
       if (this.ended) {
         if (this.error !== undefined) throw this.error;
         return;
@@ -42,6 +46,15 @@ export class BatchQueue<T> implements AsyncIterable<T> {
       await promise;
       this.wake = undefined;
     }
+  }
+
+  private take(): T {
+    const item = this.items[this.head++] as T;
+    if (this.head >= CUT && this.head * 2 >= this.items.length) {
+      this.items = this.items.slice(this.head);
+      this.head = 0;
+    }
+    return item;
   }
 
   private wakeUp(): void {

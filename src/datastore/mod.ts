@@ -22,4 +22,11 @@ export {
   type DatastoreSettings,
   type EmbeddedSettings,
 } from "./settings.ts";
-export { openDatastore, type OpenOptions } from "./open.ts";
+export { embeddedSocketPath, openDatastore, type OpenOptions } from "./open.ts";
+export {
+  DEFAULT_AUTO_COMPACTION,
+  Engine,
+  type AutoCompaction,
+  type EngineOptions,
+} from "./embedded/engine.ts";
+export { DatastoreServer, type ServerOptions, type ServerTls } from "./server/server.ts";

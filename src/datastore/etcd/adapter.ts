@@ -104,7 +104,9 @@ export class EtcdDatastore implements Datastore {
       }
       const events = fragments.length === 0 ? response.events : [...fragments, ...response.events];
       fragments = [];
-      const revision = Number(response.header?.revision ?? 0n);
+      // While a watch catches up, the header is ahead of the events that were sent so far.
+      const last = events.at(-1)?.kv?.modRevision;
+      const revision = Number(last ?? response.header?.revision ?? 0n);
       // A watch from a future revision gets progress marks of before it; they say nothing to us.
       if (events.length > 0 || revision >= fromRevision) {
         yield { revision, events: events.map(eventFromWire) };

@@ -1,0 +1,105 @@
+/** The embedded store as a server: the engine, and the sockets on which it speaks etcd's API. */
+import { readFileSync } from "node:fs";
+import type { TlsOptions } from "node:tls";
+import { messageOf } from "#std";
+import { datastoreError } from "../errors.ts";
+import { DEFAULT_MAX_REQUEST_BYTES, type Engine } from "../embedded/engine.ts";
+import type { GrpcOptions } from "./grpc.ts";
+import { Listener, type Page } from "./listener.ts";
+import { ETCD_API_VERSION, etcdMethods } from "./services.ts";
+
+export interface ServerOptions {
+  readonly listenUrls: readonly string[];
+  readonly name?: string;
+  /** What `member list` shows; by default where it listens. */
+  readonly advertiseUrls?: readonly string[];
+  readonly tls?: ServerTls | undefined;
+  readonly maxRequestBytes?: number;
+  readonly onInternalError?: (error: unknown, path: string) => void;
+}
+
+export interface ServerTls {
+  readonly certFile: string;
+  readonly keyFile: string;
+  readonly trustedCaFile?: string | undefined;
+  /** Refuses clients without a certificate of the trusted CA. */
+  readonly clientCertAuth: boolean;
+}
+
+/** etcd's room for what surrounds the largest request. */
+const OVERHEAD_BYTES = 512 * 1024;
+
+export class DatastoreServer {
+  private readonly listeners: readonly Listener[];
+
+  private constructor(listeners: readonly Listener[]) {
+    this.listeners = listeners;
+  }
+
+  /** The engine stays the caller's: close it after the server. */
+  static async start(engine: Engine, options: ServerOptions): Promise<DatastoreServer> {
+    const listeners: Listener[] = [];
+    const clientUrls: string[] = [...(options.advertiseUrls ?? [])];
+    const grpc: GrpcOptions = {
+      methods: etcdMethods(engine, { name: options.name ?? "default", clientUrls }),
+      maxMessageBytes: (options.maxRequestBytes ?? DEFAULT_MAX_REQUEST_BYTES) + OVERHEAD_BYTES,
+      onInternalError: options.onInternalError ?? (() => undefined),
+    };
+    const tls = options.tls === undefined ? undefined : readTls(options.tls);
+    try {
+      for (const url of options.listenUrls) {
+        listeners.push(await Listener.open(url, { grpc, pages, tls }));
+      }
+    } catch (error) {
+      await Promise.all(listeners.map((listener) => listener.close()));
+      throw error;
+    }
+    if (clientUrls.length === 0) clientUrls.push(...listeners.map((listener) => listener.url));
+    return new DatastoreServer(listeners);
+  }
+
+  get urls(): readonly string[] {
+    return this.listeners.map((listener) => listener.url);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.listeners.map((listener) => listener.close()));
+  }
+}
+
+/** The pages that etcd answers beside gRPC. */
+function pages(path: string): Page {
+  switch (path.split("?")[0] ?? path) {
+    case "/health":
+      return { status: 200, body: '{"health":"true"}' };
+    case "/version": {
+      const body = JSON.stringify({ etcdserver: ETCD_API_VERSION, etcdcluster: "3.4.0" });
+      return { status: 200, body };
+    }
+    default:
+      return { status: 404, body: '{"message":"not found"}' };
+  }
+}
+
+function readTls(tls: ServerTls): TlsOptions {
+  const ca = tls.trustedCaFile === undefined ? undefined : read(tls.trustedCaFile);
+  if (tls.clientCertAuth && ca === undefined) {
+    throw datastoreError("invalid", "--client-cert-auth needs --trusted-ca-file");
+  }
+  return {
+    cert: read(tls.certFile),
+    key: read(tls.keyFile),
+    ...(ca === undefined ? {} : { ca }),
+    requestCert: tls.clientCertAuth,
+    rejectUnauthorized: tls.clientCertAuth,
+    minVersion: "TLSv1.2",
+  };
+}
+
+function read(path: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw datastoreError("invalid", `cannot read ${path}: ${messageOf(error)}`, { cause: error });
+  }
+}
