@@ -1,0 +1,125 @@
+/**
+ * Turns the messages of the calculation graph into one nf_tables table.
+ *
+ *     ToDataplane ─ onMessage ─▶ records, marks dirty
+ *     flush ─▶ IP sets ─▶ endpoints join classes ─▶ policies ─▶ classes ─▶ elements ─▶ NftTable
+ *
+ * The table's content depends on the last state of the messages only, never on their path. A flush
+ * costs what changed. What cannot be enforced drops, in its place, and is told per endpoint.
+ */
+import type { ToDataplane, WorkloadEndpointId } from "#calc";
+import type { IpFamily } from "#ip";
+import { logger } from "#log";
+import type { NftTable } from "#netlink";
+import type { Hash32 } from "./class-ids.ts";
+import { EndpointClasses, type EndpointClass } from "./classes.ts";
+import type { NftPolicyConfig } from "./config.ts";
+import { Endpoints } from "./endpoints.ts";
+import { IpSets } from "./ip-sets.ts";
+import { LiteralSets } from "./literal-sets.ts";
+import { Policies } from "./policies.ts";
+import { SpoofLists } from "./spoof-lists.ts";
+import { staticChains, staticSets } from "./static-chains.ts";
+
+const log = logger("dataplane.nft");
+
+export interface FlushResult {
+  /** Endpoints whose `problemOf` came, changed or went. */
+  readonly problemsChanged: readonly WorkloadEndpointId[];
+}
+
+export class PolicyCompiler {
+  readonly #config: NftPolicyConfig;
+  readonly #table: NftTable;
+  readonly #ipSets: IpSets;
+  readonly #policies: Policies<EndpointClass>;
+  readonly #classes: EndpointClasses;
+  readonly #spoofLists: SpoofLists;
+  readonly #endpoints: Endpoints;
+  readonly #hostEndpoints = new Set<string>();
+  #started = false;
+
+  /** `hash` numbers classes; another one is for tests of collisions. */
+  constructor(config: NftPolicyConfig, table: NftTable, hash?: Hash32) {
+    const families: readonly IpFamily[] = config.ipv6Support ? [4, 6] : [4];
+    this.#config = config;
+    this.#table = table;
+    this.#ipSets = new IpSets(table, families);
+    const ipSet = this.#ipSets.shape.bind(this.#ipSets);
+    const literals = new LiteralSets(table);
+    this.#policies = new Policies(table, config, literals, { families, ipSet });
+    this.#classes = new EndpointClasses(table, config, this.#policies, hash);
+    this.#spoofLists = new SpoofLists(table, hash);
+    this.#endpoints = new Endpoints(table, config, this.#classes, this.#spoofLists);
+  }
+
+  /** Records; no I/O, never throws. Messages that are not about policy are left to others. */
+  onMessage(message: ToDataplane): void {
+    switch (message.case) {
+      case "ipsetUpdate":
+        return this.#ipSets.update(message.value.id, message.value.type, message.value.members);
+      case "ipsetDeltaUpdate": {
+        const { id, addedMembers, removedMembers } = message.value;
+        return this.#ipSets.delta(id, addedMembers, removedMembers);
+      }
+      case "ipsetRemove":
+        return this.#ipSets.remove(message.value.id);
+      case "activePolicyUpdate":
+        return this.#policies.setPolicy(message.value.id, message.value.policy);
+      case "activePolicyRemove":
+        return this.#policies.removePolicy(message.value.id);
+      case "activeProfileUpdate":
+        return this.#policies.setProfile(message.value.id.name, message.value.profile);
+      case "activeProfileRemove":
+        return this.#policies.removeProfile(message.value.id.name);
+      case "workloadEndpointUpdate":
+        return this.#endpoints.set(message.value.id, message.value.endpoint);
+      case "workloadEndpointRemove":
+        return this.#endpoints.remove(message.value.id);
+      case "hostEndpointUpdate":
+        return this.#noteHostEndpoint(message.value.id.endpointId, message.value.endpoint.name);
+      case "hostEndpointRemove":
+        this.#hostEndpoints.delete(message.value.id.endpointId);
+        return;
+      default:
+    }
+  }
+
+  /** Pushes what was recorded into the table; the kernel sees it at the table's next `apply`. */
+  flush(): FlushResult {
+    if (!this.#started) this.#start();
+    this.#policies.ipSetsReshaped(this.#ipSets.flush());
+    this.#endpoints.resolve();
+    this.#classes.prune();
+    const affected = this.#policies.flush();
+    const { renumbered, problemsChanged } = this.#classes.flush(affected);
+    if (this.#spoofLists.flush()) this.#endpoints.spoofListsRenumbered();
+    return { problemsChanged: this.#endpoints.flush(renumbered, problemsChanged) };
+  }
+
+  /** Why the endpoint's traffic is not what its policy says (some of it is dropped); else undefined. */
+  problemOf(id: WorkloadEndpointId): string | undefined {
+    return this.#endpoints.problem(id);
+  }
+
+  /** Host endpoints that exist and are not policed. */
+  get unenforcedHostEndpoints(): ReadonlySet<string> {
+    return this.#hostEndpoints;
+  }
+
+  #start(): void {
+    this.#started = true;
+    for (const { set, elements } of staticSets()) this.#table.setSet(set, elements);
+    for (const chain of staticChains(this.#config)) this.#table.setChain(chain);
+  }
+
+  /** Policing a host's interface half-way would cut the host off, so it is left alone and told. */
+  #noteHostEndpoint(id: string, interfaceName: string): void {
+    if (this.#hostEndpoints.has(id)) return;
+    this.#hostEndpoints.add(id);
+    log.warn("host endpoints are not enforced: the host's own traffic is not policed", {
+      hostEndpoint: id,
+      interface: interfaceName,
+    });
+  }
+}

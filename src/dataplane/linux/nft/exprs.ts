@@ -1,0 +1,264 @@
+/**
+ * Expressions in nf_tables terms. Loads and verdicts that do not vary are shared objects: a large
+ * rule set holds hundreds of thousands of expressions.
+ *
+ * Register 0 is the scratch register of every match; concatenated keys start there too.
+ */
+import type { Expr, NftRule, Reg, Verdict } from "#netlink";
+import { byteLength, ipBytes, isHostCidr, type Cidr, type IpFamily } from "#ip";
+import { ifnamePrefix, prefixMask, u16, u32Host, u8 } from "./bytes.ts";
+
+/** IANA protocol numbers. */
+export const IPPROTO = {
+  icmp: 1,
+  ipip: 4,
+  tcp: 6,
+  udp: 17,
+  dccp: 33,
+  icmpv6: 58,
+  sctp: 132,
+  udplite: 136,
+} as const;
+
+/** uapi/linux/netfilter.h, NFPROTO_IPV4 and NFPROTO_IPV6. */
+const NFPROTO: Readonly<Record<IpFamily, number>> = { 4: 2, 6: 10 };
+
+/** Bits of `ct state`: NF_CT_STATE_BIT(ctinfo), uapi/linux/netfilter/nf_conntrack_common.h. */
+const CT_STATE = { invalid: 1, established: 2, related: 4 } as const;
+
+/** uapi/linux/netfilter/nf_tables.h, enum nft_reject_inet_code: port unreachable. */
+const NFT_REJECT_ICMPX_PORT_UNREACH = 1;
+
+export type Side = "src" | "dst";
+
+const shared = <T extends Expr>(expr: T): T => Object.freeze(expr);
+
+const loadNfproto = shared({ type: "meta", key: "nfproto", dreg: 0 });
+const loadL4proto = shared({ type: "meta", key: "l4proto", dreg: 0 });
+const loadMark = shared({ type: "meta", key: "mark", dreg: 0 });
+const loadIifname = shared({ type: "meta", key: "iifname", dreg: 0 });
+const loadOifname = shared({ type: "meta", key: "oifname", dreg: 0 });
+const loadCtState = shared({ type: "ct", key: "state", dreg: 0 });
+const setMark = shared({ type: "metaSet", key: "mark", sreg: 0 });
+export const counter = shared({ type: "counter" });
+
+/** Offset of the addresses: RFC 791 §3.1, RFC 8200 §3. */
+const loadAddress: Readonly<Record<IpFamily, Readonly<Record<Side, Expr>>>> = {
+  4: {
+    src: shared({ type: "payload", base: "network", offset: 12, len: 4, dreg: 0 }),
+    dst: shared({ type: "payload", base: "network", offset: 16, len: 4, dreg: 0 }),
+  },
+  6: {
+    src: shared({ type: "payload", base: "network", offset: 8, len: 16, dreg: 0 }),
+    dst: shared({ type: "payload", base: "network", offset: 24, len: 16, dreg: 0 }),
+  },
+};
+
+/** Ports are the first two 16-bit words of TCP, UDP, SCTP, UDP-Lite and DCCP. */
+function loadPort(side: Side, dreg: Reg = 0): Expr {
+  return dreg === 0
+    ? loadPortScratch[side]
+    : { type: "payload", base: "transport", offset: portOffset[side], len: 2, dreg };
+}
+const portOffset: Readonly<Record<Side, number>> = { src: 0, dst: 2 };
+const loadPortScratch: Readonly<Record<Side, Expr>> = {
+  src: shared({ type: "payload", base: "transport", offset: 0, len: 2, dreg: 0 }),
+  dst: shared({ type: "payload", base: "transport", offset: 2, len: 2, dreg: 0 }),
+};
+const loadIcmpType = shared({ type: "payload", base: "transport", offset: 0, len: 1, dreg: 0 });
+const loadIcmpTypeAndCode = shared({
+  type: "payload",
+  base: "transport",
+  offset: 0,
+  len: 2,
+  dreg: 0,
+});
+
+/** Comparisons of the scratch register with one byte, shared by operator and value. */
+const byteCmp = new Map<number, Expr>();
+function cmpByte(op: "eq" | "neq", value: number): Expr {
+  const key = op === "eq" ? value : value + 256;
+  let expr = byteCmp.get(key);
+  if (expr === undefined) {
+    expr = shared({ type: "cmp", op, sreg: 0, data: u8(value) });
+    byteCmp.set(key, expr);
+  }
+  return expr;
+}
+
+function cmp(op: "eq" | "neq", data: Uint8Array): Expr {
+  return { type: "cmp", op, sreg: 0, data };
+}
+
+export function familyIs(family: IpFamily): Expr[] {
+  return [loadNfproto, cmpByte("eq", NFPROTO[family])];
+}
+
+export function protocolIs(number: number, negated = false): Expr[] {
+  return [loadL4proto, cmpByte(negated ? "neq" : "eq", number)];
+}
+
+export function protocolInSet(set: string, invert = false): Expr[] {
+  return [loadL4proto, lookup(set, invert)];
+}
+
+export function addressInCidr(side: Side, cidr: Cidr, negated = false): Expr[] {
+  const exprs: Expr[] = [loadAddress[cidr.family][side]];
+  if (!isHostCidr(cidr)) {
+    const len = byteLength(cidr.family);
+    const xor = new Uint8Array(len);
+    exprs.push({ type: "bitwise", sreg: 0, dreg: 0, len, mask: prefixMask(cidr), xor });
+  }
+  exprs.push(cmp(negated ? "neq" : "eq", ipBytes(cidr)));
+  return exprs;
+}
+
+export function addressInSet(family: IpFamily, side: Side, set: string, invert = false): Expr[] {
+  return [loadAddress[family][side], lookup(set, invert)];
+}
+
+/** Key `address . protocol . port`. */
+export function endpointInSet(family: IpFamily, side: Side, set: string, invert = false): Expr[] {
+  const addressRegs = family === 4 ? 1 : 4;
+  return [
+    loadAddress[family][side],
+    { type: "meta", key: "l4proto", dreg: addressRegs },
+    loadPort(side, addressRegs + 1),
+    lookup(set, invert),
+  ];
+}
+
+export function portInRange(side: Side, first: number, last: number, negated = false): Expr[] {
+  const load = loadPort(side);
+  if (first === last) return [load, cmp(negated ? "neq" : "eq", u16(first))];
+  if (negated)
+    return [load, { type: "range", op: "neq", sreg: 0, from: u16(first), to: u16(last) }];
+  return [
+    load,
+    { type: "cmp", op: "gte", sreg: 0, data: u16(first) },
+    { type: "cmp", op: "lte", sreg: 0, data: u16(last) },
+  ];
+}
+
+export function portInSet(side: Side, set: string, invert = false): Expr[] {
+  return [loadPort(side), lookup(set, invert)];
+}
+
+export function icmpIs(type: number, code: number | undefined, negated = false): Expr[] {
+  if (code === undefined) return [loadIcmpType, cmpByte(negated ? "neq" : "eq", type)];
+  return [loadIcmpTypeAndCode, cmp(negated ? "neq" : "eq", Uint8Array.of(type, code))];
+}
+
+export function icmpTypeInRange(first: number, last: number): Expr[] {
+  return [
+    loadIcmpType,
+    { type: "cmp", op: "gte", sreg: 0, data: u8(first) },
+    { type: "cmp", op: "lte", sreg: 0, data: u8(last) },
+  ];
+}
+
+export type Device = "iifname" | "oifname";
+
+const loadDevice: Readonly<Record<Device, Expr>> = { iifname: loadIifname, oifname: loadOifname };
+
+export function deviceHasPrefix(device: Device, prefix: string): Expr[] {
+  return [loadDevice[device], cmp("eq", ifnamePrefix(prefix))];
+}
+
+export function deviceInSet(device: Device, set: string): Expr[] {
+  return [loadDevice[device], lookup(set)];
+}
+
+/** The device has a value in the map (values are never 0). */
+export function deviceInMap(device: Device, map: string): Expr[] {
+  return [
+    loadDevice[device],
+    { type: "lookup", set: map, sreg: 0, dreg: 0 },
+    cmp("neq", u32Host(0)),
+  ];
+}
+
+/** Device → class → verdict; no match if the device or its class is missing. */
+export function deviceDispatch(device: Device, map: string, verdicts: string): Expr[] {
+  return [
+    loadDevice[device],
+    { type: "lookup", set: map, sreg: 0, dreg: 0 },
+    { type: "lookup", set: verdicts, sreg: 0, dreg: "verdict" },
+  ];
+}
+
+/** Key `iifname . source address`. */
+export function deviceAndSourceInSet(family: IpFamily, set: string): Expr[] {
+  const load = loadAddress[family].src;
+  return [loadIifname, { ...(load as Expr & { type: "payload" }), dreg: 4 }, lookup(set)];
+}
+
+/** Key `iifname . ether saddr` (offset 6, IEEE 802.3). */
+export function deviceAndSourceMacInSet(set: string): Expr[] {
+  return [loadIifname, { type: "payload", base: "link", offset: 6, len: 6, dreg: 4 }, lookup(set)];
+}
+
+export function ctStateAny(...states: readonly (keyof typeof CT_STATE)[]): Expr[] {
+  let bits = 0;
+  for (const state of states) bits |= CT_STATE[state];
+  return [loadCtState, maskScratch(bits), cmp("neq", u32Host(0))];
+}
+
+export function markBitIsSet(bit: number): Expr[] {
+  return [loadMark, maskScratch(bit), cmp("neq", u32Host(0))];
+}
+
+export function setMarkBit(bit: number): Expr[] {
+  return [loadMark, maskScratch(~bit, bit), setMark];
+}
+
+export function clearMarkBit(bit: number): Expr[] {
+  return [loadMark, maskScratch(~bit), setMark];
+}
+
+function maskScratch(mask: number, xor = 0): Expr {
+  return { type: "bitwise", sreg: 0, dreg: 0, len: 4, mask: u32Host(mask), xor: u32Host(xor) };
+}
+
+function lookup(set: string, invert = false): Expr {
+  return invert ? { type: "lookup", set, sreg: 0, invert } : { type: "lookup", set, sreg: 0 };
+}
+
+const verdictExprs = {
+  accept: shared({ type: "verdict", verdict: Object.freeze({ kind: "accept" }) }),
+  drop: shared({ type: "verdict", verdict: Object.freeze({ kind: "drop" }) }),
+  return: shared({ type: "verdict", verdict: Object.freeze({ kind: "return" }) }),
+} as const;
+
+export const accept: Expr = verdictExprs.accept;
+export const drop: Expr = verdictExprs.drop;
+export const returnToCaller: Expr = verdictExprs.return;
+
+export function jump(chain: string): Expr {
+  return { type: "verdict", verdict: { kind: "jump", chain } };
+}
+
+export function goto(chain: string): Expr {
+  return { type: "verdict", verdict: gotoVerdict(chain) };
+}
+
+export function gotoVerdict(chain: string): Verdict {
+  return { kind: "goto", chain };
+}
+
+/** `reject` in its default form: ICMP or ICMPv6 port unreachable by family. */
+export const reject: Expr = shared({
+  type: "reject",
+  rejectType: "icmpx-unreach",
+  code: NFT_REJECT_ICMPX_PORT_UNREACH,
+});
+
+/** A rule with a comment that any terminal may print. */
+export function rule(exprs: readonly Expr[], comment?: string): NftRule {
+  return comment === undefined ? { exprs } : { exprs, comment: printable(comment) };
+}
+
+/** nft prints comments between double quotes without escaping; names may come from anybody. */
+function printable(comment: string): string {
+  return comment.replace(/[^ !#-[\]-~]/g, "?");
+}

@@ -1,0 +1,294 @@
+/**
+ * The IP sets of the calculation graph as sets of the table.
+ *
+ * A NET set becomes up to four: single addresses in hash sets `.4` and `.6`, which always exist, so
+ * that membership going empty and back rewrites no rule; CIDRs in interval sets `.4n` and `.6n`,
+ * which exist only while there is a CIDR, since each costs every packet a lookup. When one of
+ * those comes or goes, the set's shape has changed and the rules that name it are written anew.
+ *
+ * Single addresses are forgotten here once pushed (the table has them); CIDRs are kept, to know
+ * what covers what.
+ */
+import type { IpSetType } from "#calc";
+import {
+  formatCidr,
+  ipBytes,
+  isHostCidr,
+  OverlapSuppressor,
+  tryParseCidrOrIp,
+  tryParseIp,
+  type Cidr,
+  type IpFamily,
+  type OverlapChange,
+} from "#ip";
+import { logger } from "#log";
+import type { KeyType, NftElement, NftSet, NftTable } from "#netlink";
+import type { IpSetId } from "#policy";
+import { concat, u16, u8 } from "./bytes.ts";
+import { IPPROTO } from "./exprs.ts";
+import { cidrElement } from "./literal-sets.ts";
+import { ipSetName, ipSetNetsName } from "./names.ts";
+
+const log = logger("dataplane.nft");
+
+/** What a rule that names an IP set needs to know of it. */
+export interface IpSetShape {
+  readonly type: IpSetType;
+  /** Hash set of this family. */
+  readonly name: string;
+  /** Interval set of this family, while there is one. */
+  readonly netsName?: string;
+}
+
+interface IpSet {
+  readonly type: IpSetType;
+  readonly nets: Readonly<Record<IpFamily, OverlapSuppressor>>;
+  /** Members that could not be read; a set that has any is not used by rules. */
+  readonly unreadable: Set<string>;
+}
+
+/** Recorded by messages, pushed by `flush`. */
+interface Pending {
+  /** Present: the set is replaced as a whole first. */
+  replace?: { readonly type: IpSetType; readonly members: readonly string[] };
+  remove: boolean;
+  /** In order of arrival. */
+  readonly deltas: { readonly added: readonly string[]; readonly removed: readonly string[] }[];
+}
+
+/** Last change of each outermost CIDR within one flush. */
+type NetChanges = Map<string, { readonly op: "add" | "remove"; readonly cidr: Cidr }>;
+
+export class IpSets {
+  readonly #table: NftTable;
+  readonly #families: readonly IpFamily[];
+  readonly #sets = new Map<IpSetId, IpSet>();
+  readonly #pending = new Map<IpSetId, Pending>();
+
+  constructor(table: NftTable, families: readonly IpFamily[]) {
+    this.#table = table;
+    this.#families = families;
+  }
+
+  update(id: IpSetId, type: IpSetType, members: readonly string[]): void {
+    this.#pending.set(id, { replace: { type, members }, remove: false, deltas: [] });
+  }
+
+  delta(id: IpSetId, added: readonly string[], removed: readonly string[]): void {
+    let pending = this.#pending.get(id);
+    if (pending === undefined) this.#pending.set(id, (pending = { remove: false, deltas: [] }));
+    pending.deltas.push({ added, removed });
+  }
+
+  remove(id: IpSetId): void {
+    this.#pending.set(id, { remove: true, deltas: [] });
+  }
+
+  /** Undefined: the set is not known, or cannot be trusted. */
+  shape(id: IpSetId, family: IpFamily): IpSetShape | undefined {
+    const set = this.#sets.get(id);
+    if (set === undefined || set.unreadable.size > 0) return undefined;
+    const shape = { type: set.type, name: ipSetName(id, family) };
+    return set.nets[family].size > 0 ? { ...shape, netsName: ipSetNetsName(id, family) } : shape;
+  }
+
+  /** Pushes what was recorded; the sets whose shape changed. */
+  flush(): Set<IpSetId> {
+    const reshaped = new Set<IpSetId>();
+    for (const [id, pending] of this.#pending) {
+      const before = this.#fingerprint(id);
+      if (pending.remove) this.#drop(id);
+      else if (pending.replace !== undefined) this.#replace(id, pending, pending.replace);
+      else this.#change(id, pending.deltas);
+      if (this.#fingerprint(id) !== before) reshaped.add(id);
+    }
+    this.#pending.clear();
+    return reshaped;
+  }
+
+  #fingerprint(id: IpSetId): string {
+    const set = this.#sets.get(id);
+    if (set === undefined) return "absent";
+    return `${set.type} ${set.nets[4].size > 0} ${set.nets[6].size > 0} ${set.unreadable.size > 0}`;
+  }
+
+  #drop(id: IpSetId): void {
+    const set = this.#sets.get(id);
+    if (set === undefined) return;
+    this.#sets.delete(id);
+    for (const family of this.#families) {
+      this.#table.removeSet(ipSetName(id, family));
+      if (set.nets[family].size > 0) this.#table.removeSet(ipSetNetsName(id, family));
+    }
+  }
+
+  #replace(
+    id: IpSetId,
+    pending: Pending,
+    { type, members }: { readonly type: IpSetType; readonly members: readonly string[] },
+  ): void {
+    const before = this.#sets.get(id);
+    if (before !== undefined && before.type !== type) this.#drop(id);
+    const set = newIpSet(type);
+    const hosts: Record<IpFamily, NftElement[]> = { 4: [], 6: [] };
+    for (const member of finalMembers(members, pending.deltas)) {
+      const parsed = parseMember(type, member);
+      if (parsed === undefined) this.#reportUnreadable(id, set, member);
+      else if ("cidr" in parsed) set.nets[parsed.cidr.family].add(parsed.cidr);
+      else hosts[parsed.family].push({ key: parsed.key });
+    }
+    this.#sets.set(id, set);
+    for (const family of this.#families) {
+      this.#table.setSet(hashSetOf(id, type, family), hosts[family]);
+      const nets = set.nets[family].published();
+      if (nets.length > 0) this.#table.setSet(netsSetOf(id, family), nets.map(cidrElement));
+      else if (before !== undefined && before.type === type && before.nets[family].size > 0) {
+        this.#table.removeSet(ipSetNetsName(id, family));
+      }
+    }
+  }
+
+  #change(id: IpSetId, deltas: Pending["deltas"]): void {
+    const set = this.#sets.get(id);
+    if (set === undefined) {
+      log.warn("IP set delta without the set: ignored", { ipSet: id });
+      return;
+    }
+    const hadNets = { 4: set.nets[4].size > 0, 6: set.nets[6].size > 0 };
+    const nets: Record<IpFamily, NetChanges> = { 4: new Map(), 6: new Map() };
+    for (const { added, removed } of deltas) {
+      const goneHosts = this.#changeMembers(id, set, removed, "remove", nets);
+      const newHosts = this.#changeMembers(id, set, added, "add", nets);
+      for (const family of this.#families) {
+        const name = ipSetName(id, family);
+        if (goneHosts[family].length > 0) this.#table.removeElements(name, goneHosts[family]);
+        if (newHosts[family].length > 0) this.#table.addElements(name, newHosts[family]);
+      }
+    }
+    for (const family of this.#families) {
+      this.#pushNets(id, set.nets[family], family, hadNets[family], nets[family]);
+    }
+  }
+
+  /** CIDRs go into `nets`; the hash elements are returned. */
+  #changeMembers(
+    id: IpSetId,
+    set: IpSet,
+    members: readonly string[],
+    op: "add" | "remove",
+    nets: Readonly<Record<IpFamily, NetChanges>>,
+  ): Readonly<Record<IpFamily, NftElement[]>> {
+    const hosts: Record<IpFamily, NftElement[]> = { 4: [], 6: [] };
+    for (const member of members) {
+      const parsed = parseMember(set.type, member);
+      if (parsed === undefined) {
+        if (op === "add") this.#reportUnreadable(id, set, member);
+        else set.unreadable.delete(member);
+      } else if ("cidr" in parsed) {
+        const { cidr } = parsed;
+        const cover = set.nets[cidr.family];
+        recordNets(nets[cidr.family], op === "add" ? cover.add(cidr) : cover.remove(cidr));
+      } else {
+        hosts[parsed.family].push({ key: parsed.key });
+      }
+    }
+    return hosts;
+  }
+
+  #pushNets(
+    id: IpSetId,
+    cover: OverlapSuppressor,
+    family: IpFamily,
+    existed: boolean,
+    changes: NetChanges,
+  ): void {
+    if (cover.size === 0) {
+      if (existed) this.#table.removeSet(ipSetNetsName(id, family));
+      return;
+    }
+    if (!existed) {
+      this.#table.setSet(netsSetOf(id, family), cover.published().map(cidrElement));
+      return;
+    }
+    const elements = { add: [] as NftElement[], remove: [] as NftElement[] };
+    for (const { op, cidr } of changes.values()) elements[op].push(cidrElement(cidr));
+    const name = ipSetNetsName(id, family);
+    if (elements.remove.length > 0) this.#table.removeElements(name, elements.remove);
+    if (elements.add.length > 0) this.#table.addElements(name, elements.add);
+  }
+
+  #reportUnreadable(id: IpSetId, set: IpSet, member: string): void {
+    set.unreadable.add(member);
+    log.error("IP set member cannot be read; policies that use the set deny", {
+      ipSet: id,
+      member,
+    });
+  }
+}
+
+function recordNets(changes: NetChanges, { publish, withdraw }: OverlapChange): void {
+  for (const cidr of withdraw) changes.set(formatCidr(cidr), { op: "remove", cidr });
+  for (const cidr of publish) changes.set(formatCidr(cidr), { op: "add", cidr });
+}
+
+function newIpSet(type: IpSetType): IpSet {
+  return {
+    type,
+    nets: { 4: new OverlapSuppressor(), 6: new OverlapSuppressor() },
+    unreadable: new Set(),
+  };
+}
+
+function finalMembers(members: readonly string[], deltas: Pending["deltas"]): Iterable<string> {
+  if (deltas.length === 0) return members;
+  const result = new Set(members);
+  for (const { added, removed } of deltas) {
+    for (const member of removed) result.delete(member);
+    for (const member of added) result.add(member);
+  }
+  return result;
+}
+
+function hashSetOf(id: IpSetId, type: IpSetType, family: IpFamily): NftSet {
+  const address: KeyType = family === 4 ? "ipv4_addr" : "ipv6_addr";
+  const key: KeyType[] =
+    type === "IP_AND_PORT" ? [address, "inet_proto", "inet_service"] : [address];
+  return { name: ipSetName(id, family), key };
+}
+
+function netsSetOf(id: IpSetId, family: IpFamily): NftSet {
+  return {
+    name: ipSetNetsName(id, family),
+    key: [family === 4 ? "ipv4_addr" : "ipv6_addr"],
+    interval: true,
+  };
+}
+
+type Member = { readonly family: IpFamily; readonly key: Uint8Array } | { readonly cidr: Cidr };
+
+function parseMember(type: IpSetType, text: string): Member | undefined {
+  if (type === "IP_AND_PORT") return parseEndpoint(text);
+  const cidr = tryParseCidrOrIp(text);
+  if (cidr === undefined) return undefined;
+  if (isHostCidr(cidr)) return { family: cidr.family, key: ipBytes(cidr) };
+  return type === "NET" ? { cidr } : undefined;
+}
+
+/** `ip,proto:port`. */
+function parseEndpoint(text: string): Member | undefined {
+  const comma = text.indexOf(",");
+  const colon = text.indexOf(":", comma);
+  if (comma < 0 || colon < 0) return undefined;
+  const ip = tryParseIp(text.slice(0, comma));
+  const protocol = portProtocols.get(text.slice(comma + 1, colon).toLowerCase());
+  const port = Number(text.slice(colon + 1) || Number.NaN);
+  if (ip === undefined || protocol === undefined) return undefined;
+  if (!Number.isInteger(port) || port < 0 || port > 0xffff) return undefined;
+  return { family: ip.family, key: concat(ipBytes(ip), u8(protocol), u16(port)) };
+}
+
+const portProtocols: ReadonlyMap<string, number> = new Map([
+  ["tcp", IPPROTO.tcp],
+  ["udp", IPPROTO.udp],
+  ["sctp", IPPROTO.sctp],
+]);

@@ -1,0 +1,146 @@
+/**
+ * Names inside the table. They depend on what they name alone, so every agent and every restart
+ * gives the same ones. Kernel limit 255 bytes (NFT_NAME_MAXLEN); ours stay within 127.
+ */
+import type { IpFamily } from "#ip";
+import type { PolicyId } from "#policy";
+import { base64Url, hex, sha256, utf8Bytes } from "#std";
+
+/** `ingress` is traffic to the workload. */
+export type Direction = "ingress" | "egress";
+
+const MAX_NAME_LEN = 127;
+
+/** nft's grammar takes these in an identifier that begins with a letter. */
+const PLAIN = /^[A-Za-z0-9.-][A-Za-z0-9._-]*(\/[A-Za-z0-9.-][A-Za-z0-9._-]*)*$/;
+
+/** As in Calico's chain names. */
+const KIND_SHORT: Readonly<Record<string, string>> = {
+  GlobalNetworkPolicy: "gnp",
+  NetworkPolicy: "np",
+  KubernetesNetworkPolicy: "knp",
+  KubernetesClusterNetworkPolicy: "kcnp",
+  StagedGlobalNetworkPolicy: "sgnp",
+  StagedNetworkPolicy: "snp",
+  StagedKubernetesNetworkPolicy: "sknp",
+};
+
+export const baseChains = {
+  antiSpoofing: "prerouting-from-workload",
+  inputPolicy: "input-from-workload",
+  inputAction: "input-to-host",
+  forwardFrom: "forward-from-workload",
+  forwardTo: "forward-to-workload",
+} as const;
+
+export const chains = {
+  source: "workload-source",
+  sourceAddress: "workload-source-address",
+  toHost: "workload-to-host",
+  toHostAction: "workload-to-host-action",
+  fromWorkload: "from-workload",
+  toWorkload: "to-workload",
+} as const;
+
+export const sets = {
+  /** ifname → class of the egress policy. */
+  from: "from-class",
+  /** ifname → class of the ingress policy. */
+  to: "to-class",
+  fromChain: "from-class-chain",
+  toChain: "to-class-chain",
+  source4: "workload-source4",
+  source6: "workload-source6",
+  mac: "workload-mac",
+  macDeclared: "workload-mac-declared",
+  /** ifname → list of further source prefixes. */
+  spoof: "spoof-class",
+  spoofChain: "spoof-class-chain",
+  portProtocols: "port-protocols",
+} as const;
+
+export function kindShort(kind: string): string {
+  return KIND_SHORT[kind] ?? kind.toLowerCase();
+}
+
+export function policyTitle(id: PolicyId): string {
+  return id.namespace === "" ? `${id.kind} ${id.name}` : `${id.kind} ${id.namespace}/${id.name}`;
+}
+
+export function policyKey(id: PolicyId): string {
+  return `${id.kind}\0${id.namespace}\0${id.name}`;
+}
+
+export function policyChain(direction: Direction, id: PolicyId): string {
+  return limited(direction === "ingress" ? "pi-" : "po-", policyKey(id), [
+    kindShort(id.kind),
+    ...(id.namespace === "" ? [] : [id.namespace]),
+    id.name,
+  ]);
+}
+
+export function profileChain(direction: Direction, name: string): string {
+  return limited(direction === "ingress" ? "pri-" : "pro-", name, [name]);
+}
+
+/** A rule's own chain, for alternatives that do not fit into one list of rules. */
+export function ruleChain(chain: string, label: string): string {
+  return `r${label}-${chain}`;
+}
+
+export function classChain(direction: Direction, id: number): string {
+  return `${direction === "ingress" ? "to" : "from"}-wl-${id.toString(16).padStart(8, "0")}`;
+}
+
+export function tierChain(chain: string, index: number): string {
+  return `${chain}-tier${index}`;
+}
+
+export function spoofChain(id: number): string {
+  return `spoof-${id.toString(16).padStart(8, "0")}`;
+}
+
+/** Set of an IP set's single addresses, or of its `address . protocol . port` members. */
+export function ipSetName(id: string, family: IpFamily): string {
+  const plain = /^[a-z]+:[A-Za-z0-9_-]{1,100}$/.test(id) ? id.replace(":", "-") : `x-${digest(id)}`;
+  return `${plain}.${family}`;
+}
+
+/** Set of an IP set's CIDRs. */
+export function ipSetNetsName(id: string, family: IpFamily): string {
+  return `${ipSetName(id, family)}n`;
+}
+
+/** Sets of literal CIDRs and ports, shared by all rules that list the same ones. */
+export function literalSetName(kind: "nets4" | "nets6" | "ports", content: string): string {
+  return `${kind}-${digest(content)}`;
+}
+
+/** Never 0, which stands for "no class". */
+export function hash32(content: string): number {
+  const bytes = sha256(content);
+  const value = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0);
+  return value === 0 ? 1 : value;
+}
+
+/**
+ * `prefix` and the parts joined by `/`. What nft could not parse, or is too long, becomes `_`, a
+ * digest and the readable rest; a plain name never begins with `_`, so the two cannot meet.
+ */
+function limited(prefix: string, raw: string, parts: readonly string[]): string {
+  const plain = parts.join("/");
+  const oneSegmentEach = parts.every((part) => !part.includes("/"));
+  if (
+    oneSegmentEach &&
+    PLAIN.test(plain) &&
+    prefix.length + utf8Bytes(plain).length <= MAX_NAME_LEN
+  ) {
+    return prefix + plain;
+  }
+  const readable = plain.replace(/[^A-Za-z0-9./-]/g, "_");
+  return `${prefix}_${hex(sha256(raw)).slice(0, 20)}_${readable}`.slice(0, MAX_NAME_LEN);
+}
+
+function digest(content: string): string {
+  return base64Url(sha256(content)).slice(0, 22);
+}
