@@ -159,6 +159,12 @@ export class NetlinkWriter {
     }
   }
 
+  /** Bytes held as a string of code units 0–255. */
+  attrLatin1(type: number, value: string): void {
+    const at = this.#attrHeader(type, value.length);
+    this.#bytes.write(value, at, "latin1");
+  }
+
   /** NUL-terminated. */
   attrString(type: number, value: string): void {
     const length = Buffer.byteLength(value) + 1;
@@ -218,10 +224,15 @@ export class NetlinkWriter {
     return this.#bytes.toString("latin1", mark, this.#length);
   }
 
-  /** Overwrites a header's flags and sequence number. */
-  stamp(mark: Mark, flags: number, seq: number): void {
-    this.#view.setUint16(mark + 6, flags, HOST_LITTLE);
-    this.#view.setUint32(mark + 8, seq, HOST_LITTLE);
+  /** Adds flags to the header at `mark`. */
+  addFlags(mark: Mark, flags: number): void {
+    const old = this.#view.getUint16(mark + 6, HOST_LITTLE);
+    this.#view.setUint16(mark + 6, old | flags, HOST_LITTLE);
+  }
+
+  /** Overwrites four bytes at an offset noted before. */
+  patchU32Be(at: number, value: number): void {
+    this.#view.setUint32(at, value);
   }
 
   #pad(): void {
@@ -333,6 +344,15 @@ export class NetlinkReader {
     this.#attrEnd = at + length;
     this.#at = Math.min(this.#end, at + pad4(length));
     return true;
+  }
+
+  /** A reader that stays on the current attribute while this one steps on. */
+  snapshot(): NetlinkReader {
+    const copy = new NetlinkReader(this.#bytes, this.#view, this.#attrStart, this.#attrEnd);
+    copy.#attrStart = this.#attrStart;
+    copy.#attrEnd = this.#attrEnd;
+    copy.attrType = this.attrType;
+    return copy;
   }
 
   get attrLength(): number {

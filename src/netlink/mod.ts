@@ -17,6 +17,7 @@ export {
   type NetlinkSocketOptions,
 } from "./socket.ts";
 export { enterNetworkNamespace } from "./netns.ts";
+export { openNftTable, type NftTableOptions } from "./nft/kernelTable.ts";
 export type { NftApplyResult, NftTable } from "./nft/table.ts";
 export type {
   ChainHook,

@@ -172,6 +172,34 @@ export class NetlinkSocket {
     }
   }
 
+  /**
+   * Sends one nfnetlink batch. The message at index `ackIndex` must ask for an acknowledgement
+   * (older kernels never acknowledge the end of a batch). Returns when it or a refusal came.
+   */
+  transactBatch(bytes: Uint8Array, ackIndex: number): NetlinkAnswer {
+    const firstSeq = this.#seq;
+    this.#seq = numberMessages(bytes, firstSeq, 0) + 1;
+    this.send(bytes);
+    const replies: NetlinkMessage[] = [];
+    const refusals: NetlinkRefusal[] = [];
+    let acknowledged = false;
+    for (;;) {
+      const done = acknowledged || refusals.length > 0;
+      const datagram = done ? this.receive() : this.#receiveAnswer();
+      if (datagram === null) return { replies, refusals, firstSeq };
+      for (const message of readMessages(datagram)) {
+        if (message.seq < firstSeq || message.portId !== this.portId) continue;
+        if (message.type !== NLMSG_ERROR) {
+          replies.push(message);
+          continue;
+        }
+        const refusal = readRefusal(message);
+        if (refusal !== undefined) refusals.push(refusal);
+        else if (message.seq === firstSeq + ackIndex) acknowledged = true;
+      }
+    }
+  }
+
   /** As `transact`; throws the first refusal. */
   request(bytes: Uint8Array, what = "netlink request"): readonly NetlinkMessage[] {
     const answer = this.transact(bytes);
@@ -222,16 +250,18 @@ export class NetlinkSocket {
 
   /** The messages of the next datagram that answer requests from `firstSeq` on. */
   #answers(firstSeq: number): NetlinkMessage[] {
-    const bytes = this.receive(REPLY_TIMEOUT_MS);
-    if (bytes === null) {
-      throw systemError("netlink-timeout", "the kernel did not answer a netlink request", {
-        retryable: true,
-        fields: { timeoutMs: REPLY_TIMEOUT_MS },
-      });
-    }
-    return readMessages(bytes).filter(
+    return readMessages(this.#receiveAnswer()).filter(
       (message) => message.seq >= firstSeq && message.portId === this.portId,
     );
+  }
+
+  #receiveAnswer(): Uint8Array {
+    const bytes = this.receive(REPLY_TIMEOUT_MS);
+    if (bytes !== null) return bytes;
+    throw systemError("netlink-timeout", "the kernel did not answer a netlink request", {
+      retryable: true,
+      fields: { timeoutMs: REPLY_TIMEOUT_MS },
+    });
   }
 
   /** Reads everything that is queued, without waiting. */

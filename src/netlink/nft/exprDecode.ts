@@ -1,0 +1,256 @@
+/**
+ * Reads rule expressions from a kernel dump. `undefined` when a rule has an expression, or an
+ * attribute of one, that this program never writes: such a rule is somebody else's.
+ */
+import type { NetlinkReader } from "../bytes.ts";
+import {
+  NFT_REG32_00,
+  NFT_REG_VERDICT,
+  NFTA_DATA_VALUE,
+  NFTA_DATA_VERDICT,
+  NFTA_EXPR,
+  NFTA_VERDICT,
+  VERDICT_CODES,
+} from "./constants.ts";
+import {
+  CMP_OPS,
+  CT_KEYS,
+  FIB_RESULTS,
+  META_KEYS,
+  NF_NAT_RANGE_PROTO_RANDOM_FULLY,
+  NFT_EXTHDR_F_PRESENT,
+  NFT_LIMIT_F_INV,
+  NFT_LOOKUP_F_INV,
+  NFTA_FIB_F_PRESENT,
+  PAYLOAD_BASES,
+  REJECT_TYPES,
+} from "./exprEncode.ts";
+import type { Expr, Reg, Verdict } from "./types.ts";
+
+/** Attributes of one expression by number, each as a reader placed on its value. */
+interface Attributes {
+  u32(type: number): number | undefined;
+  u64(type: number): number | undefined;
+  u16(type: number): number | undefined;
+  u8(type: number): number | undefined;
+  text(type: number): string | undefined;
+  data(type: number): Uint8Array | undefined;
+  verdict(type: number): Verdict | undefined;
+}
+
+export function decodeExprs(list: NetlinkReader): Expr[] | undefined {
+  const exprs: Expr[] = [];
+  while (list.nextAttr()) {
+    const element = list.nested();
+    let name = "";
+    let data: NetlinkReader | undefined;
+    while (element.nextAttr()) {
+      if (element.attrType === NFTA_EXPR.name) name = element.attrString();
+      else if (element.attrType === NFTA_EXPR.data) data = element.nested();
+    }
+    const expr = DECODERS[name]?.(readAttributes(data));
+    if (expr === undefined) return undefined;
+    exprs.push(expr);
+  }
+  return exprs;
+}
+
+/** The NFTA_DATA_VERDICT inside NFTA_SET_ELEM_DATA or NFTA_IMMEDIATE_DATA. */
+export function decodeVerdict(data: NetlinkReader): Verdict | undefined {
+  while (data.nextAttr()) {
+    if (data.attrType !== NFTA_DATA_VERDICT) continue;
+    const nested = data.nested();
+    let code: number | undefined;
+    let chain = "";
+    while (nested.nextAttr()) {
+      if (nested.attrType === NFTA_VERDICT.code) code = nested.attrI32Be();
+      else if (nested.attrType === NFTA_VERDICT.chain) chain = nested.attrString();
+    }
+    const kind = nameOf(VERDICT_CODES, code);
+    if (kind === undefined) return undefined;
+    return kind === "jump" || kind === "goto" ? { kind, chain } : { kind };
+  }
+  return undefined;
+}
+
+/** The NFTA_DATA_VALUE inside a nested data attribute. */
+export function decodeValue(data: NetlinkReader): Uint8Array | undefined {
+  while (data.nextAttr()) {
+    if (data.attrType === NFTA_DATA_VALUE) return data.attrBytes();
+  }
+  return undefined;
+}
+
+function readAttributes(data: NetlinkReader | undefined): Attributes {
+  // Few attributes each: an array of single-attribute snapshots is cheaper than a Map.
+  const values: (AttributeValue | undefined)[] = [];
+  while (data?.nextAttr() === true) values[data.attrType] = data.snapshot();
+  return {
+    u32: (type) => values[type]?.attrU32Be(),
+    u64: (type) => (values[type] === undefined ? undefined : Number(values[type].attrU64Be())),
+    u16: (type) => values[type]?.attrU16Be(),
+    u8: (type) => values[type]?.attrU8(),
+    text: (type) => values[type]?.attrString(),
+    data: (type) => (values[type] === undefined ? undefined : decodeValue(values[type].nested())),
+    verdict: (type) =>
+      values[type] === undefined ? undefined : decodeVerdict(values[type].nested()),
+  };
+}
+
+type AttributeValue = Pick<
+  NetlinkReader,
+  "attrU32Be" | "attrU64Be" | "attrU16Be" | "attrU8" | "attrString" | "nested"
+>;
+
+function nameOf<Name extends string>(
+  numbers: Readonly<Record<Name, number>>,
+  number: number | undefined,
+): Name | undefined {
+  for (const name in numbers) if (numbers[name] === number) return name;
+  return undefined;
+}
+
+/**
+ * The kernel writes register 4n as NFT_REG_(n+1) and the others as NFT_REG32_xx (nft_dump_register).
+ * Ours is the number of the 32-bit register.
+ */
+function register(value: number | undefined): Reg | undefined {
+  if (value === undefined || value === NFT_REG_VERDICT) return undefined;
+  return value >= NFT_REG32_00 ? value - NFT_REG32_00 : (value - 1) * 4;
+}
+
+function complete<T extends Record<string, unknown>>(
+  fields: T,
+): { [Field in keyof T]: Exclude<T[Field], undefined> } | undefined {
+  for (const field in fields) if (fields[field] === undefined) return undefined;
+  return fields as { [Field in keyof T]: Exclude<T[Field], undefined> };
+}
+
+const DECODERS: Readonly<Record<string, ((a: Attributes) => Expr | undefined) | undefined>> = {
+  payload(a) {
+    // A source register means that the packet is written to.
+    if (a.u32(5) !== undefined) return undefined;
+    return complete({
+      type: "payload" as const,
+      dreg: register(a.u32(1)),
+      base: nameOf(PAYLOAD_BASES, a.u32(2)),
+      offset: a.u32(3),
+      len: a.u32(4),
+    });
+  },
+  meta(a) {
+    const key = nameOf(META_KEYS, a.u32(2));
+    const sreg = register(a.u32(3));
+    if (sreg === undefined)
+      return complete({ type: "meta" as const, key, dreg: register(a.u32(1)) });
+    if (key !== "mark" && key !== "priority" && key !== "pkttype") return undefined;
+    return { type: "metaSet", key, sreg };
+  },
+  ct: (a) =>
+    complete({ type: "ct" as const, key: nameOf(CT_KEYS, a.u32(2)), dreg: register(a.u32(1)) }),
+  cmp: (a) =>
+    complete({
+      type: "cmp" as const,
+      sreg: register(a.u32(1)),
+      op: nameOf(CMP_OPS, a.u32(2)),
+      data: a.data(3),
+    }),
+  range: (a) =>
+    complete({
+      type: "range" as const,
+      sreg: register(a.u32(1)),
+      op: nameOf({ eq: 0, neq: 1 }, a.u32(2)),
+      from: a.data(3),
+      to: a.data(4),
+    }),
+  bitwise(a) {
+    if ((a.u32(6) ?? 0) !== 0) return undefined;
+    return complete({
+      type: "bitwise" as const,
+      sreg: register(a.u32(1)),
+      dreg: register(a.u32(2)),
+      len: a.u32(3),
+      mask: a.data(4),
+      xor: a.data(5),
+    });
+  },
+  lookup(a) {
+    const known = complete({
+      type: "lookup" as const,
+      set: a.text(1),
+      sreg: register(a.u32(2)),
+    });
+    if (known === undefined) return undefined;
+    const dreg = a.u32(3);
+    return {
+      ...known,
+      ...(dreg === undefined ? {} : { dreg: register(dreg) ?? "verdict" }),
+      ...(((a.u32(5) ?? 0) & NFT_LOOKUP_F_INV) === 0 ? {} : { invert: true }),
+    };
+  },
+  immediate(a) {
+    if (a.u32(1) === NFT_REG_VERDICT) {
+      return complete({ type: "verdict" as const, verdict: a.verdict(2) });
+    }
+    return complete({ type: "immediate" as const, dreg: register(a.u32(1)), data: a.data(2) });
+  },
+  fib(a) {
+    const flags = a.u32(3);
+    if (flags === undefined) return undefined;
+    return complete({
+      type: "fib" as const,
+      dreg: register(a.u32(1)),
+      result: nameOf(FIB_RESULTS, a.u32(2)),
+      flags: flags & ~NFTA_FIB_F_PRESENT,
+      present: (flags & NFTA_FIB_F_PRESENT) !== 0,
+    });
+  },
+  exthdr(a) {
+    // Only IPv6 extension headers (NFT_EXTHDR_OP_IPV6), read and not written.
+    if ((a.u32(6) ?? 0) !== 0 || a.u32(7) !== undefined) return undefined;
+    return complete({
+      type: "exthdr" as const,
+      dreg: register(a.u32(1)),
+      headerType: a.u8(2),
+      offset: a.u32(3),
+      len: a.u32(4),
+      present: ((a.u32(5) ?? 0) & NFT_EXTHDR_F_PRESENT) !== 0,
+    });
+  },
+  counter: () => ({ type: "counter" }),
+  limit(a) {
+    if (a.u32(4) !== 0) return undefined;
+    return complete({
+      type: "limit" as const,
+      rate: a.u64(1),
+      unitSeconds: a.u64(2),
+      burst: a.u32(3),
+      over: ((a.u32(5) ?? 0) & NFT_LIMIT_F_INV) !== 0,
+    });
+  },
+  log(a) {
+    if (a.u16(4) !== undefined || a.u32(6) !== undefined) return undefined;
+    const group = a.u16(1);
+    const snaplen = a.u32(3);
+    const level = a.u32(5);
+    return {
+      type: "log",
+      prefix: a.text(2) ?? "",
+      ...(group === undefined ? {} : { group }),
+      ...(snaplen === undefined ? {} : { snaplen }),
+      ...(level === undefined ? {} : { level }),
+    };
+  },
+  notrack: () => ({ type: "notrack" }),
+  masq(a) {
+    const flags = a.u32(1) ?? 0;
+    if ((flags & ~NF_NAT_RANGE_PROTO_RANDOM_FULLY) !== 0 || a.u32(2) !== undefined)
+      return undefined;
+    return { type: "masq", fullyRandom: flags !== 0 };
+  },
+  reject(a) {
+    const rejectType = nameOf(REJECT_TYPES, a.u32(1));
+    if (rejectType === undefined) return undefined;
+    return { type: "reject", rejectType, code: a.u8(2) ?? 0 };
+  },
+};

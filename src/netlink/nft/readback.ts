@@ -1,0 +1,300 @@
+/**
+ * What the kernel has under our table's name: chains, rules, sets, elements, objects, all of one
+ * generation. Other tables are skipped as they come by.
+ */
+import { systemError } from "#std";
+import { NetlinkWriter, type NetlinkMessage, type NetlinkReader } from "../bytes.ts";
+import { errnoOf, type NetlinkSocket } from "../socket.ts";
+import { beginNft } from "./batch.ts";
+import {
+  FAMILY_NUMBERS,
+  GETCHAIN,
+  GETGEN,
+  GETOBJ,
+  GETRULE,
+  GETSET,
+  GETSETELEM,
+  GETTABLE,
+  HOOK_NUMBERS,
+  NEWGEN,
+  NF_DROP,
+  NFT_SET_ANONYMOUS,
+  NFTA_CHAIN,
+  NFTA_GEN_ID,
+  NFTA_HOOK,
+  NFTA_LIST_ELEM,
+  NFTA_OBJ,
+  NFTA_RULE,
+  NFTA_SET,
+  NFTA_SET_DESC_CONCAT,
+  NFTA_SET_ELEM_LIST,
+  NFTA_SET_FIELD_LEN,
+  NFTA_TABLE,
+  UDATA_RULE_COMMENT,
+  type NftFamily,
+} from "./constants.ts";
+import { decodeElements, type Elements } from "./elements.ts";
+import { decodeRule, readComment, type RuleBytes } from "./rule.ts";
+import { withSignature, type SetLayout } from "./sets.ts";
+import type { NftChain } from "./types.ts";
+
+export interface KernelChain {
+  readonly hook: NftChain["hook"];
+  readonly rules: RuleBytes[];
+  readonly handles: number[];
+}
+
+export interface KernelSet {
+  readonly layout: SetLayout;
+  /** Undefined: not such as this program writes. */
+  readonly elements: Elements | undefined;
+}
+
+export interface KernelTable {
+  readonly exists: boolean;
+  readonly generation: number;
+  readonly chains: Map<string, KernelChain>;
+  readonly sets: Map<string, KernelSet>;
+  readonly objects: readonly { readonly name: string; readonly type: number }[];
+}
+
+const ATTEMPTS = 20;
+
+export class NftReader {
+  readonly #socket: NetlinkSocket;
+  readonly #family: NftFamily;
+  readonly #table: string;
+  readonly #writer = new NetlinkWriter(512);
+
+  constructor(socket: NetlinkSocket, family: NftFamily, table: string) {
+    this.#socket = socket;
+    this.#family = family;
+    this.#table = table;
+  }
+
+  generation(): number {
+    const bytes = this.#message(GETGEN, undefined);
+    for (const { type, body } of this.#socket.request(bytes, "get ruleset generation")) {
+      if (type === NEWGEN) return readGeneration(body);
+    }
+    throw systemError("nft-no-generation", "the kernel did not tell its ruleset generation");
+  }
+
+  /** Throws a retryable system error when others keep committing. */
+  table(): KernelTable {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const generation = this.generation();
+      const table = this.#read(generation);
+      if (this.generation() === generation) return table;
+    }
+    throw systemError("nft-busy", "the ruleset changes faster than it can be read", {
+      retryable: true,
+      fields: { table: this.#table, attempts: ATTEMPTS },
+    });
+  }
+
+  /** The rules of one chain with their handles. */
+  chainRules(chain: string): { readonly rules: RuleBytes[]; readonly handles: number[] } {
+    const found = { rules: [] as RuleBytes[], handles: [] as number[] };
+    for (const rule of this.#rules(chain)) {
+      if (rule.chain !== chain) continue;
+      found.rules.push(rule.bytes);
+      found.handles.push(rule.handle);
+    }
+    return found;
+  }
+
+  #read(generation: number): KernelTable {
+    const chains = new Map<string, KernelChain>();
+    const sets = new Map<string, KernelSet>();
+    if (!this.#exists()) return { exists: false, generation, chains, sets, objects: [] };
+    for (const { body } of this.#dump(GETCHAIN, undefined, "list chains")) {
+      const chain = this.#readChain(body);
+      if (chain !== undefined) chains.set(chain.name, { hook: chain.hook, rules: [], handles: [] });
+    }
+    for (const rule of this.#rules(undefined)) {
+      const chain = chains.get(rule.chain);
+      chain?.rules.push(rule.bytes);
+      chain?.handles.push(rule.handle);
+    }
+    for (const { body } of this.#dump(GETSET, this.#table, "list sets")) {
+      const set = this.#readSet(body);
+      if (set === undefined) continue;
+      sets.set(set.name, { layout: set.layout, elements: this.#elements(set.name, set.layout) });
+    }
+    return { exists: true, generation, chains, sets, objects: this.#objects() };
+  }
+
+  #exists(): boolean {
+    try {
+      this.#socket.request(this.#message(GETTABLE, this.#table), "get table");
+      return true;
+    } catch (error) {
+      if (errnoOf(error) === "ENOENT") return false;
+      throw error;
+    }
+  }
+
+  #message(type: number, table: string | undefined, more?: () => void): Uint8Array {
+    const writer = this.#writer;
+    writer.reset();
+    const mark = beginNft(writer, type, 0, this.#family, table);
+    more?.();
+    writer.endMessage(mark);
+    return writer.bytes();
+  }
+
+  #dump(
+    type: number,
+    table: string | undefined,
+    what: string,
+    more?: () => void,
+  ): readonly NetlinkMessage[] {
+    return this.#socket.dump(this.#message(type, table, more), `${what} of ${this.#table}`);
+  }
+
+  /** Reads nfgenmsg; false for another family. */
+  #ours(body: NetlinkReader): boolean {
+    const family = body.u8();
+    body.skip(3);
+    return family === FAMILY_NUMBERS[this.#family];
+  }
+
+  #readChain(body: NetlinkReader): Pick<NftChain, "name" | "hook"> | undefined {
+    if (!this.#ours(body)) return undefined;
+    let table = "";
+    let name = "";
+    let type = "";
+    let policy: number | undefined;
+    let hook: { num: number; priority: number } | undefined;
+    while (body.nextAttr()) {
+      if (body.attrType === NFTA_TABLE) table = body.attrString();
+      else if (body.attrType === NFTA_CHAIN.name) name = body.attrString();
+      else if (body.attrType === NFTA_CHAIN.type) type = body.attrString();
+      else if (body.attrType === NFTA_CHAIN.policy) policy = body.attrU32Be();
+      else if (body.attrType === NFTA_CHAIN.hook) hook = readHook(body.nested());
+    }
+    if (table !== this.#table) return undefined;
+    const hookName = hookNameOf(hook?.num);
+    if (hook === undefined || hookName === undefined) return { name };
+    return {
+      name,
+      hook: {
+        type: type as "filter" | "nat" | "route",
+        hook: hookName,
+        priority: hook.priority,
+        policy: policy === NF_DROP ? "drop" : "accept",
+      },
+    };
+  }
+
+  *#rules(
+    only: string | undefined,
+  ): Generator<{ chain: string; handle: number; bytes: RuleBytes }> {
+    const messages = this.#dump(GETRULE, this.#table, "list rules", () => {
+      if (only !== undefined) this.#writer.attrString(NFTA_RULE.chain, only);
+    });
+    for (const { body } of messages) {
+      if (!this.#ours(body)) continue;
+      let table = "";
+      let chain = "";
+      let handle = 0;
+      let comment = "";
+      let exprs: NetlinkReader | undefined;
+      while (body.nextAttr()) {
+        if (body.attrType === NFTA_TABLE) table = body.attrString();
+        else if (body.attrType === NFTA_RULE.chain) chain = body.attrString();
+        else if (body.attrType === NFTA_RULE.handle) handle = Number(body.attrU64Be());
+        else if (body.attrType === NFTA_RULE.exprs) exprs = body.nested();
+        else if (body.attrType === NFTA_RULE.userdata) {
+          comment = readComment(body.attrBytes(), UDATA_RULE_COMMENT);
+        }
+      }
+      if (table === this.#table) yield { chain, handle, bytes: decodeRule(exprs, comment) };
+    }
+  }
+
+  /** Anonymous sets belong to the rule that names them and go with it. */
+  #readSet(body: NetlinkReader): { name: string; layout: SetLayout } | undefined {
+    if (!this.#ours(body)) return undefined;
+    let table = "";
+    let name = "";
+    const layout = { flags: 0, keyType: 0, keyLen: 0, dataType: 0, dataLen: 0 };
+    let fieldLens: number[] = [];
+    while (body.nextAttr()) {
+      if (body.attrType === NFTA_TABLE) table = body.attrString();
+      else if (body.attrType === NFTA_SET.name) name = body.attrString();
+      else if (body.attrType === NFTA_SET.flags) layout.flags = body.attrU32Be();
+      else if (body.attrType === NFTA_SET.keyType) layout.keyType = body.attrU32Be();
+      else if (body.attrType === NFTA_SET.keyLen) layout.keyLen = body.attrU32Be();
+      else if (body.attrType === NFTA_SET.dataType) layout.dataType = body.attrU32Be();
+      else if (body.attrType === NFTA_SET.dataLen) layout.dataLen = body.attrU32Be();
+      else if (body.attrType === NFTA_SET.desc) fieldLens = readFieldLens(body.nested());
+    }
+    if (table !== this.#table || (layout.flags & NFT_SET_ANONYMOUS) !== 0) return undefined;
+    return { name, layout: withSignature({ ...layout, fieldLens }) };
+  }
+
+  #elements(set: string, layout: SetLayout): Elements | undefined {
+    const messages = this.#dump(GETSETELEM, this.#table, `list set ${set}`, () =>
+      this.#writer.attrString(NFTA_SET_ELEM_LIST.set, set),
+    );
+    return decodeElements(messages, layout);
+  }
+
+  #objects(): { name: string; type: number }[] {
+    const objects: { name: string; type: number }[] = [];
+    for (const { body } of this.#dump(GETOBJ, this.#table, "list objects")) {
+      if (!this.#ours(body)) continue;
+      let table = "";
+      let name = "";
+      let type = 0;
+      while (body.nextAttr()) {
+        if (body.attrType === NFTA_TABLE) table = body.attrString();
+        else if (body.attrType === NFTA_OBJ.name) name = body.attrString();
+        else if (body.attrType === NFTA_OBJ.type) type = body.attrU32Be();
+      }
+      if (table === this.#table) objects.push({ name, type });
+    }
+    return objects;
+  }
+}
+
+/** The generation in a NEWGEN message's body. */
+export function readGeneration(body: NetlinkReader): number {
+  body.skip(4);
+  while (body.nextAttr()) if (body.attrType === NFTA_GEN_ID) return body.attrU32Be();
+  throw systemError("netlink-malformed", "NFT_MSG_NEWGEN without NFTA_GEN_ID");
+}
+
+function readHook(nested: NetlinkReader): { num: number; priority: number } {
+  const hook = { num: -1, priority: 0 };
+  while (nested.nextAttr()) {
+    if (nested.attrType === NFTA_HOOK.num) hook.num = nested.attrU32Be();
+    else if (nested.attrType === NFTA_HOOK.priority) hook.priority = nested.attrI32Be();
+  }
+  return hook;
+}
+
+function hookNameOf(number: number | undefined): keyof typeof HOOK_NUMBERS | undefined {
+  for (const [name, value] of Object.entries(HOOK_NUMBERS)) {
+    if (value === number) return name as keyof typeof HOOK_NUMBERS;
+  }
+  return undefined;
+}
+
+function readFieldLens(desc: NetlinkReader): number[] {
+  const lens: number[] = [];
+  while (desc.nextAttr()) {
+    if (desc.attrType !== NFTA_SET_DESC_CONCAT) continue;
+    const concat = desc.nested();
+    while (concat.nextAttr()) {
+      if (concat.attrType !== NFTA_LIST_ELEM) continue;
+      const field = concat.nested();
+      while (field.nextAttr()) {
+        if (field.attrType === NFTA_SET_FIELD_LEN) lens.push(field.attrU32Be());
+      }
+    }
+  }
+  return lens;
+}
