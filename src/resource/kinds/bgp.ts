@@ -1,0 +1,241 @@
+/** The routing kinds: BGP configuration, peers and filters. */
+import type { Context } from "../context.ts";
+import {
+  any,
+  bool,
+  duration,
+  field,
+  formatted,
+  int,
+  list,
+  object,
+  oneOf,
+  oneOfAnyCase,
+  selector,
+  text,
+  type Fields,
+  type ObjectRule,
+  type ObjectSpec,
+  type TypeSpec,
+} from "../schema.ts";
+import { asNumber } from "./endpoints.ts";
+
+export const logSeverity: TypeSpec = oneOfAnyCase("Debug", "Info", "Warning", "Error", "Fatal");
+
+const serviceBlock = object([
+  field("cidr", formatted("cidr-or-ip"), "a block of service addresses"),
+]);
+const secretKeyRef = object([
+  field("name", text, "the Secret"),
+  field("key", text, "the key in it", { required: true }),
+  field("optional", bool, "may be missing", { zero: "keep" }),
+]);
+const secret = object([
+  field("secretKeyRef", secretKeyRef, "where the password is", { zero: "keep" }),
+]);
+const communityText = text;
+
+export const bgpConfigurationSpec: ObjectSpec = object([
+  field("logSeverityScreen", logSeverity, "log level of the BGP service"),
+  field("nodeToNodeMeshEnabled", bool, "every node peers with every other", { zero: "keep" }),
+  field("asNumber", asNumber, "AS number of nodes that have no own", { zero: "keep" }),
+  field("serviceLoadBalancerIPs", list(serviceBlock), "load-balancer addresses to announce"),
+  field("serviceExternalIPs", list(serviceBlock), "external addresses of services to announce"),
+  field("serviceClusterIPs", list(serviceBlock), "cluster addresses of services to announce"),
+  field(
+    "serviceLoadBalancerAggregation",
+    oneOf("Enabled", "Disabled"),
+    "announce blocks, not single addresses",
+    {
+      default: "Enabled",
+    },
+  ),
+  field(
+    "communities",
+    list(
+      object([
+        field("name", text, "a name for it"),
+        field("value", formatted("community"), "16-bit pair or 32-bit triple"),
+      ]),
+    ),
+    "named BGP communities",
+  ),
+  field(
+    "prefixAdvertisements",
+    list(
+      object([
+        field("cidr", formatted("cidr"), "routes inside this block"),
+        field("communities", list(communityText), "get these communities, by name or value"),
+      ]),
+    ),
+    "communities of announced routes",
+  ),
+  field("listenPort", int(1, 65535), "the port that the BGP service listens on"),
+  field("nodeMeshPassword", secret, "password of mesh sessions", { zero: "keep" }),
+  field("nodeMeshMaxRestartTime", duration, "graceful-restart time of mesh sessions"),
+  field("bindMode", oneOf("None", "NodeIP"), "listen on every address or the node's", {
+    zero: "keep",
+  }),
+  field("ignoredInterfaces", list(text), "interfaces whose routes are not read"),
+  field(
+    "localWorkloadPeeringIPV4",
+    formatted("ipv4"),
+    "the address that local workloads peer with",
+  ),
+  field(
+    "localWorkloadPeeringIPV6",
+    formatted("ipv6"),
+    "the address that local workloads peer with",
+  ),
+  field(
+    "programClusterRoutes",
+    oneOf("Disabled", "EnabledIPIPOnly", "EnabledNoEncapOnly", "Enabled"),
+    "which cluster routes the BGP service programs",
+  ),
+  field("ipv4NormalRoutePriority", int(), "metric of IPv4 routes", { zero: "keep" }),
+  field("ipv6NormalRoutePriority", int(), "metric of IPv6 routes", { zero: "keep" }),
+]);
+
+export const bgpPeerSpec: ObjectSpec = object(
+  [
+    field("node", text, "the node that has this peer; all when neither node nor nodeSelector"),
+    field("nodeSelector", selector, "the nodes that have this peer"),
+    field("peerIP", formatted("peer-ip"), "the peer's address, with port if not 179"),
+    field("asNumber", asNumber, "the peer's AS number"),
+    field("localASNumber", asNumber, "our AS number towards this peer", { zero: "keep" }),
+    field("peerSelector", selector, "the nodes that are the peers"),
+    field("keepOriginalNextHop", bool, "deprecated: use nextHopMode: Keep"),
+    field("password", secret, "the session's password", { zero: "keep" }),
+    field("sourceAddress", oneOf("UseNodeIP", "None"), "the address that the session comes from"),
+    field(
+      "failureDetectionMode",
+      oneOf("None", "BFDIfDirectlyConnected"),
+      "how a lost peer is noticed",
+    ),
+    field(
+      "restartMode",
+      oneOf("GracefulRestart", "LongLivedGracefulRestart"),
+      "what happens to routes over a restart",
+    ),
+    field("maxRestartTime", duration, "graceful-restart time"),
+    field("keepaliveTime", duration, "time between keepalives"),
+    field("numAllowedLocalASNumbers", int(0), "how often our AS number may stand in a path", {
+      zero: "keep",
+    }),
+    field("ttlSecurity", int(0, 255), "most hops to the peer", { zero: "keep" }),
+    field("reachableBy", formatted("ip"), "the gateway to the peer"),
+    field("filters", list(text), "BGPFilters, in order"),
+    field("localWorkloadSelector", selector, "local workloads that are the peers"),
+    field(
+      "reversePeering",
+      oneOf("Auto", "Manual"),
+      "whether the other side's configuration is derived",
+      { zero: "keep" },
+    ),
+    field("nextHopMode", oneOf("Auto", "Self", "Keep"), "the next hop of announced routes", {
+      zero: "keep",
+    }),
+  ],
+  [
+    {
+      id: "bgp-peer-fields",
+      reads: [
+        "node",
+        "nodeSelector",
+        "peerIP",
+        "peerSelector",
+        "asNumber",
+        "localWorkloadSelector",
+      ],
+      check: checkPeer,
+    },
+  ],
+);
+
+const EXCLUSIVE: readonly (readonly [string, string])[] = [
+  ["node", "nodeSelector"],
+  ["peerIP", "peerSelector"],
+  ["asNumber", "peerSelector"],
+  ["peerIP", "localWorkloadSelector"],
+  ["peerSelector", "localWorkloadSelector"],
+];
+
+function checkPeer(value: Fields, context: Context): void {
+  const refuse = (at: string, message: string, hint: string): void =>
+    context.report("bgp-peer-fields", { message, hint, at: [at] });
+  for (const [first, second] of EXCLUSIVE) {
+    if (value[first] === undefined || value[second] === undefined) continue;
+    refuse(first, `${first} and ${second} are both given`, `remove ${first}`);
+  }
+  if (value["localWorkloadSelector"] !== undefined && value["asNumber"] === undefined) {
+    refuse("asNumber", "localWorkloadSelector needs the workloads' AS number", "add asNumber");
+  }
+  if (value["reachableBy"] !== undefined && value["peerIP"] === undefined) {
+    refuse("reachableBy", "reachableBy needs peerIP", "remove reachableBy");
+  }
+  if (value["keepOriginalNextHop"] === true && value["nextHopMode"] !== undefined) {
+    refuse(
+      "keepOriginalNextHop",
+      "keepOriginalNextHop and nextHopMode are both given",
+      "remove keepOriginalNextHop",
+    );
+  }
+}
+
+const filterRules: readonly ObjectRule[] = [
+  {
+    id: "bgp-filter-fields",
+    reads: ["cidr", "matchOperator", "prefixLength"],
+    check: (value, context) => {
+      const has = (name: string): boolean => value[name] !== undefined;
+      const missing = (at: string, beside: string): void =>
+        context.report("bgp-filter-fields", {
+          message: `${beside} needs ${at}`,
+          hint: `add ${at}`,
+          at: [at],
+        });
+      if (has("cidr") && !has("matchOperator")) missing("matchOperator", "cidr");
+      if (!has("cidr") && has("matchOperator")) missing("cidr", "matchOperator");
+      if (!has("cidr") && has("prefixLength")) missing("cidr", "prefixLength");
+    },
+  },
+];
+
+function filterRule(maxLength: number, format: "cidr"): ObjectSpec {
+  const length = int(0, maxLength);
+  return object(
+    [
+      field("cidr", formatted(format), "routes by their block"),
+      field(
+        "prefixLength",
+        object([
+          field("min", length, "shortest", { zero: "keep" }),
+          field("max", length, "longest", { zero: "keep" }),
+        ]),
+        "routes by the length of their prefix",
+        { zero: "keep" },
+      ),
+      field("source", oneOf("RemotePeers"), "routes by where they were learned"),
+      field("interface", text, "routes by their interface; * stands for any text"),
+      field("matchOperator", oneOf("Equal", "NotEqual", "In", "NotIn"), "how cidr is compared"),
+      field("peerType", oneOf("eBGP", "iBGP"), "routes by the kind of session"),
+      field("communities", any, "routes by community"),
+      field("asPathPrefix", list(asNumber), "routes by the beginning of their AS path"),
+      field("priority", int(), "routes by metric", { zero: "keep" }),
+      field("action", oneOf("Accept", "Reject"), "what happens to routes that match", {
+        required: true,
+      }),
+      field("operations", any, "changes to routes that are accepted"),
+    ],
+    filterRules,
+  );
+}
+
+const v4 = list(filterRule(32, "cidr"));
+const v6 = list(filterRule(128, "cidr"));
+export const bgpFilterSpec: ObjectSpec = object([
+  field("exportV4", v4, "IPv4 routes to peers; the first rule that matches decides"),
+  field("importV4", v4, "IPv4 routes from peers"),
+  field("exportV6", v6, "IPv6 routes to peers"),
+  field("importV6", v6, "IPv6 routes from peers"),
+]);

@@ -1,0 +1,99 @@
+/** The metadata of every resource, and what names each kind may have. */
+import { DNS_LABEL, nameHint } from "./formats.ts";
+import type { Context } from "./context.ts";
+import {
+  any,
+  field,
+  formatted,
+  labelMap,
+  object,
+  text,
+  textMap,
+  type Fields,
+  type ObjectSpec,
+} from "./schema.ts";
+
+const ANNOTATIONS_LIMIT = 256 * 1024;
+
+/** Kubernetes' ObjectMeta in its struct order. */
+export const METADATA: ObjectSpec = object(
+  [
+    field("name", formatted("name"), "the name, unique in its kind and namespace", {
+      required: true,
+    }),
+    field("generateName", text, "not used by the datastore"),
+    field("namespace", formatted("name"), "the namespace, on namespaced kinds"),
+    field("selfLink", text, "not used any more"),
+    field("uid", text, "identity, set when the resource is created"),
+    field(
+      "resourceVersion",
+      text,
+      "the revision that was read; a write with it fails if the store has a newer one",
+    ),
+    field("generation", { kind: "int" }, "counts changes of spec where a server does"),
+    field("creationTimestamp", text, "set when the resource is created"),
+    field("deletionTimestamp", any, "set by servers that delete in two steps"),
+    field("deletionGracePeriodSeconds", any, "set by servers that delete in two steps"),
+    field("labels", labelMap, "what selectors select by"),
+    field("annotations", textMap, "notes of tools and people"),
+    field("ownerReferences", any, "the objects that own this one"),
+    field("finalizers", any, "who must agree to the deletion"),
+    field("managedFields", any, "bookkeeping of Kubernetes"),
+  ],
+  [
+    {
+      id: "annotations-size",
+      reads: ["annotations"],
+      check: (metadata, context) => {
+        let size = 0;
+        for (const [key, value] of Object.entries((metadata["annotations"] ?? {}) as Fields)) {
+          size += key.length + String(value).length;
+        }
+        if (size > ANNOTATIONS_LIMIT) {
+          context.report("annotations-size", {
+            message: `annotations hold ${size} bytes`,
+            allowed: `at most ${ANNOTATIONS_LIMIT}`,
+            at: ["annotations"],
+          });
+        }
+      },
+    },
+  ],
+);
+
+export type NameRule = "subdomain" | "tier" | "network-policy" | "global-policy";
+
+const NETWORK_POLICY_PREFIX = /^(?:knp|ossg)\.default\./;
+
+/** Beyond the DNS name that every kind has. */
+export function checkName(rule: NameRule, name: string, context: Context): void {
+  const parts = name.split(".");
+  switch (rule) {
+    case "subdomain":
+      return;
+    case "tier":
+      if (parts.length > 1) reportName(name, "a name without dots, at most 63 characters", context);
+      return;
+    case "network-policy":
+      if (NETWORK_POLICY_PREFIX.test(name)) return;
+      if (parts.length > 2 || !parts.every((part) => DNS_LABEL.test(part))) {
+        reportName(name, "a name with at most one dot", context);
+      }
+      return;
+    case "global-policy":
+      if (parts.length > 2) reportName(name, "a name with at most one dot", context);
+      return;
+    default:
+      rule satisfies never;
+  }
+}
+
+function reportName(name: string, allowed: string, context: Context): void {
+  context.report("name", {
+    message: `${JSON.stringify(name)} is not a name for this kind`,
+    value: name,
+    allowed,
+    hint: nameHint(name) ?? `did you mean ${name.replaceAll(".", "-")}?`,
+    at: ["metadata", "name"],
+  });
+}

@@ -1,0 +1,125 @@
+/**
+ * Schema as data: each kind is one table of fields in the order in which Calico's Go structs (so
+ * its stored JSON) have them, with type, default, limits and a sentence of help. One table feeds
+ * validation, defaults, the stored bytes, and help texts.
+ *
+ * Why not a schema library: the stored bytes need a field order and Go's rules of what is omitted,
+ * errors need the raw value, what is allowed and the likely fix, for all faults at once; and the
+ * agent checks every object of the store through here, thousands a second.
+ */
+import type { ConstraintId } from "./constraints.ts";
+import type { FormatName } from "./formats.ts";
+import type { Context } from "./context.ts";
+
+export type Fields = Readonly<Record<string, unknown>>;
+
+export type TypeSpec =
+  | StringSpec
+  | NumberSpec
+  | { readonly kind: "bool" }
+  /** Go duration text (`1m30s`); stored in Go's spelling. */
+  | { readonly kind: "duration" }
+  | { readonly kind: "port" }
+  | { readonly kind: "protocol" }
+  | ListSpec
+  | MapSpec
+  | ObjectSpec
+  /** Kept as written: shapes that belong to others, such as Kubernetes' own rules. */
+  | { readonly kind: "any" };
+
+export interface StringSpec {
+  readonly kind: "string";
+  readonly format?: FormatName;
+  readonly oneOf?: readonly string[];
+  /** `oneOf` in any case of letters, kept as written. */
+  readonly anyCase?: boolean;
+  readonly maxLength?: number;
+}
+export interface NumberSpec {
+  readonly kind: "int" | "float";
+  readonly min?: number;
+  readonly max?: number;
+  /** AS numbers may be written `"64512"` or `"1.10"` (RFC 5396). */
+  readonly asNumber?: boolean;
+}
+export interface ListSpec {
+  readonly kind: "list";
+  readonly of: TypeSpec;
+  readonly max?: number;
+  readonly unique?: boolean;
+}
+export interface MapSpec {
+  readonly kind: "map";
+  readonly values: "label-value" | "text";
+  readonly keys: "label-key" | "text";
+}
+export interface ObjectSpec {
+  readonly kind: "object";
+  readonly fields: readonly FieldSpec[];
+  readonly rules?: readonly ObjectRule[];
+}
+
+/** A constraint across fields; skipped while a field that it reads is itself faulty. */
+export interface ObjectRule {
+  readonly id: ConstraintId;
+  readonly reads: readonly string[];
+  /** Reports through `context`; paths are relative to the object. */
+  readonly check: (value: Fields, context: Context) => void;
+}
+
+export interface FieldSpec {
+  readonly name: string;
+  readonly type: TypeSpec;
+  readonly doc: string;
+  readonly required?: boolean;
+  /** Filled in when the field is absent; a function sees the fields that are there. */
+  readonly default?: unknown;
+  readonly computeDefault?: (value: Fields) => unknown;
+  /**
+   * What Go does with a zero value. `drop` (omitempty): "", 0, false and empty lists vanish.
+   * `keep` (a pointer): whatever was given is written. `always`: written even when absent.
+   */
+  readonly zero?: "drop" | "keep" | "always";
+}
+
+type Options = Omit<FieldSpec, "name" | "type" | "doc">;
+
+export function field(name: string, type: TypeSpec, doc: string, options: Options = {}): FieldSpec {
+  return { name, type, doc, ...options };
+}
+
+export const bool: TypeSpec = { kind: "bool" };
+export const duration: TypeSpec = { kind: "duration" };
+export const port: TypeSpec = { kind: "port" };
+export const protocol: TypeSpec = { kind: "protocol" };
+export const any: TypeSpec = { kind: "any" };
+export const text: TypeSpec = { kind: "string" };
+export const selector: TypeSpec = { kind: "string", format: "selector" };
+export const labelMap: TypeSpec = { kind: "map", keys: "label-key", values: "label-value" };
+export const textMap: TypeSpec = { kind: "map", keys: "text", values: "text" };
+
+export function formatted(format: FormatName): TypeSpec {
+  return { kind: "string", format };
+}
+export function oneOf(...values: readonly string[]): TypeSpec {
+  return { kind: "string", oneOf: values };
+}
+export function oneOfAnyCase(...values: readonly string[]): TypeSpec {
+  return { kind: "string", oneOf: values, anyCase: true };
+}
+export function int(min?: number, max?: number): TypeSpec {
+  return {
+    kind: "int",
+    ...(min === undefined ? {} : { min }),
+    ...(max === undefined ? {} : { max }),
+  };
+}
+export function list(of: TypeSpec, options: Omit<ListSpec, "kind" | "of"> = {}): TypeSpec {
+  return { kind: "list", of, ...options };
+}
+export function object(
+  fields: readonly FieldSpec[],
+  rules: readonly ObjectRule[] = [],
+): ObjectSpec {
+  return { kind: "object", fields, rules };
+}
