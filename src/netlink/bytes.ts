@@ -50,6 +50,10 @@ export class NetlinkWriter {
     return this.#length;
   }
 
+  get capacity(): number {
+    return this.#bytes.length;
+  }
+
   reset(): void {
     this.#length = 0;
   }

@@ -66,7 +66,7 @@ export const NFTA_SET = {
   id: 10,
   userdata: 13,
 } as const;
-export const NFTA_SET_DESC_CONCAT = 2;
+export const NFTA_SET_DESC = { size: 1, concat: 2 } as const;
 export const NFTA_SET_FIELD_LEN = 1;
 export const NFT_SET_ANONYMOUS = 0x1;
 export const NFT_SET_INTERVAL = 0x4;

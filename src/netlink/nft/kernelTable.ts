@@ -5,6 +5,7 @@
  */
 import { inputError, systemError } from "#std";
 import type { Logger } from "#log";
+import { NetlinkWriter } from "../bytes.ts";
 import { NETLINK_NETFILTER, NetlinkSocket, refusalError, type NetlinkRefusal } from "../socket.ts";
 import type { NftBatch } from "./batch.ts";
 import type { NftFamily } from "./constants.ts";
@@ -16,6 +17,7 @@ import {
   type DesiredChain,
   type KnownChain,
   type KnownTable,
+  type Plan,
 } from "./plan.ts";
 import { NftReader, type KernelTable } from "./readback.ts";
 import { encodeRule } from "./rule.ts";
@@ -57,6 +59,7 @@ class KernelNftTable implements NftTable {
   readonly #removedSets = new Map<string, DesiredSet>();
   readonly #dirtyChains = new Set<string>();
   readonly #dirtySets = new Set<string>();
+  #writer = new NetlinkWriter();
   #known: KnownTable | undefined;
   /** Others changed the table since the last commit. */
   #foreign = false;
@@ -168,17 +171,13 @@ class KernelNftTable implements NftTable {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       this.#events.drain();
       const known = this.#known ?? this.#readBack();
-      const batch = this.#plan(known);
+      const plan = this.#plan(known);
       // The plan asks for handles and may find that the chain is not what it was.
       if (this.#known === undefined) continue;
-      if (batch.items.length === 0) {
-        this.#settle(known);
-        return { messages: 0, generation: known.generation };
-      }
-      if (this.#commit(batch, known)) {
-        this.#settle(known);
-        return { messages: batch.items.length, generation: known.generation };
-      }
+      const messages = plan.batch.items.length;
+      if (messages > 0 && !this.#commit(plan.batch, known)) continue;
+      this.#settle(known, plan);
+      return { messages, generation: known.generation };
     }
     throw systemError("nft-busy", "others keep changing the ruleset", {
       retryable: true,
@@ -186,10 +185,13 @@ class KernelNftTable implements NftTable {
     });
   }
 
-  #plan(known: KnownTable): NftBatch {
+  #plan(known: KnownTable): Plan {
+    // The buffer of a bulk load is not kept for small changes.
+    if (this.#writer.capacity > BULK_BYTES) this.#writer = new NetlinkWriter();
     return planBatch({
       family: this.#options.family,
       table: this.#options.name,
+      writer: this.#writer,
       known,
       chains: this.#chains,
       sets: this.#sets,
@@ -332,7 +334,7 @@ class KernelNftTable implements NftTable {
     return refusalError(what, refusal);
   }
 
-  #settle(known: KnownTable): void {
+  #settle(known: KnownTable, plan: Plan): void {
     known.exists ||= this.#chains.size + this.#sets.size > 0;
     known.objects = [];
     for (const name of this.#dirtyChains) {
@@ -344,8 +346,8 @@ class KernelNftTable implements NftTable {
       const set = this.#sets.get(name);
       set?.committed();
       if (set === undefined) known.sets.delete(name);
-      else known.sets.set(name, set.layout.signature);
     }
+    for (const [name, set] of plan.sets) known.sets.set(name, set);
     this.#dirtyChains.clear();
     this.#dirtySets.clear();
     this.#removedSets.clear();
@@ -398,7 +400,12 @@ function knownFrom(kernel: KernelTable): KnownTable {
     exists: kernel.exists,
     generation: kernel.generation,
     chains: new Map(kernel.chains),
-    sets: new Map([...kernel.sets].map(([name, { layout }]) => [name, layout.signature])),
+    sets: new Map(
+      [...kernel.sets].map(([name, { layout, capacity }]) => [
+        name,
+        { signature: layout.signature, capacity },
+      ]),
+    ),
     objects: kernel.objects,
   };
 }
