@@ -14,7 +14,7 @@ export class ClassIds {
   readonly #idByContent = new Map<string, number>();
   readonly #contentsByHash = new Map<number, Set<string>>();
   #collisions = 0;
-  /** Some content has, or may have to get, another number than its plain hash. */
+  /** Contents changed while some of them collide, or did until then. */
   #renumber = false;
 
   constructor(hash: Hash32 = hash32) {
@@ -45,7 +45,7 @@ export class ClassIds {
   /** To be called after the last change and before `idOf`; true if any number may have changed. */
   settle(): boolean {
     if (!this.#renumber) return false;
-    this.#renumber = this.#collisions > 0;
+    this.#renumber = false;
     const taken = new Set<number>();
     for (const content of [...this.#idByContent.keys()].sort(compareBytes)) {
       let id = this.#hash(content);
