@@ -149,6 +149,12 @@ export const POLICY_PARAMS = {
     "",
     "Margay always uses nf_tables; Disabled is refused by name in the log.",
   ),
+  NFTablesFlowTableOffload: param(
+    text,
+    "Disabled",
+    "",
+    "Forward established flows past the rules.",
+  ),
   NftablesRefreshInterval: param(
     seconds,
     "180",
