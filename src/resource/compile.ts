@@ -310,7 +310,11 @@ function checkField(
     const before = context.errors.length;
     checked = check(given, context);
     context.path.pop();
-    if (context.errors.length !== before) return;
+    if (context.errors.length !== before) {
+      // What is right inside a faulty part still counts for the checks of the whole.
+      if (isObject(checked)) result[name] = checked;
+      return;
+    }
   }
   const zero = spec.zero ?? "drop";
   const absent = checked === undefined || (zero === "drop" && isZero(checked));
