@@ -4,20 +4,26 @@
  * are given out in the order of the contents, each taking the first free of its further hashes:
  * still a function of what is there, never of the order in which it came.
  */
-import { compareBytes } from "#std";
-import { hash32 } from "./names.ts";
+import { compareBytes, sha256 } from "#std";
 
-export type Hash32 = (content: string) => number;
+/** Gives 32 bits; 0 stands for "no class". */
+export type ClassHash = (content: string) => number;
+
+export const hashOfContent: ClassHash = (content) => {
+  const bytes = sha256(content);
+  const value = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0);
+  return value === 0 ? 1 : value;
+};
 
 export class ClassIds {
-  readonly #hash: Hash32;
+  readonly #hash: ClassHash;
   readonly #idByContent = new Map<string, number>();
   readonly #contentsByHash = new Map<number, Set<string>>();
   #collisions = 0;
   /** Contents changed while some of them collide, or did until then. */
   #renumber = false;
 
-  constructor(hash: Hash32 = hash32) {
+  constructor(hash: ClassHash = hashOfContent) {
     this.#hash = hash;
   }
 
