@@ -2,4 +2,5 @@
 export { Client, type ClientOptions, type Listed, type Written } from "./client.ts";
 export { connect, datastoreSettings } from "./connect.ts";
 export { ctlCommand } from "./run.ts";
+export { ensureInitialised } from "./initialise.ts";
 export { datastoreCommand } from "./datastore-command.ts";
