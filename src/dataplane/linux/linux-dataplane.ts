@@ -65,6 +65,8 @@ export class LinuxDataplane implements Dataplane {
   readonly #staged = new Map<string, Staged>();
   /** Why the staged ones are not. */
   #policyProblem: string | undefined;
+  /** The policy table was complete at least once. */
+  #policyInForce = false;
   readonly #connections: ConnectionCleaner;
   #interfaceChanged = false;
   #inSync = false;
@@ -85,7 +87,10 @@ export class LinuxDataplane implements Dataplane {
       this.#onInterface(change),
     );
     const linkByIndex = this.#interfaces.byIndex.bind(this.#interfaces);
-    this.#addresses = new WorkloadAddresses(this.#interfaces.byName.bind(this.#interfaces));
+    this.#addresses = new WorkloadAddresses(
+      config.policy.ipv6Support ? [4, 6] : [4],
+      this.#interfaces.byName.bind(this.#interfaces),
+    );
     this.#routes = new RouteDriver({
       kernel,
       config,
@@ -127,8 +132,10 @@ export class LinuxDataplane implements Dataplane {
       this.#guard("read interfaces and routes", () => this.#readBack()),
       this.#guard("policy", () => this.#applyPolicy()),
     ];
-    // Without knowledge of what is there, nothing of it is changed.
-    if (!this.#interfacesDue && !this.#routesDue) results.push(...this.#applyPaths());
+    // Routes of a former life stay until the policy is known to be in force, and nothing is changed
+    // without knowledge of what is there.
+    const known = !this.#interfacesDue && !this.#routesDue;
+    if (known && this.#policyInForce) results.push(...this.#applyPaths());
     this.#connections.apply();
     this.#statuses.report((key) => this.#statusOf(key));
     this.#scheduleGrace();
@@ -213,6 +220,7 @@ export class LinuxDataplane implements Dataplane {
       for (const id of compiler.flush().problemsChanged) this.#statuses.touch(id);
       const writes = table.dirty ? table.apply().messages : 0;
       this.#policyProblem = undefined;
+      this.#policyInForce = true;
       this.#commitStaged();
       return { writes, errors: [] };
     } catch (error) {
@@ -239,11 +247,13 @@ export class LinuxDataplane implements Dataplane {
   #settleInterface(name: string): void {
     const endpoint = this.#addresses.owner(name)?.endpoint;
     const present = this.#interfaces.byName(name) !== undefined;
+    const { config, sysctls } = this.#parts;
+    const spoofing = config.policy.workloadSourceSpoofing === "Any";
     const settings =
       endpoint?.state === "active" && present
-        ? { spoofingAllowed: endpoint.allowSpoofedSourcePrefixes.length > 0 }
+        ? { spoofingAllowed: spoofing && endpoint.allowSpoofedSourcePrefixes.length > 0 }
         : undefined;
-    this.#parts.sysctls.setInterface(name, settings);
+    sysctls.setInterface(name, settings);
     this.#touch(this.#addresses.keysOn(name));
   }
 

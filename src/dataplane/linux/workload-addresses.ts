@@ -8,7 +8,7 @@
  * the policy table goes by the same rule.
  */
 import type { WorkloadEndpoint, WorkloadEndpointId } from "#calc";
-import { formatCidr, tryParseCidrOrIp, type Cidr } from "#ip";
+import { formatCidr, tryParseCidrOrIp, type Cidr, type IpFamily } from "#ip";
 import type { Link } from "#netlink";
 import { compareBytes, MultiMap } from "#std";
 
@@ -35,10 +35,13 @@ export class WorkloadAddresses {
   readonly #entries = new Map<string, Entry>();
   readonly #keysByInterface = new MultiMap<string, string>();
   readonly #keysByAddress = new MultiMap<string, string>();
+  readonly #families: readonly IpFamily[];
   readonly #linkByName: (name: string) => Link | undefined;
   readonly #dirty = new Map<string, Cidr>();
 
-  constructor(linkByName: (name: string) => Link | undefined) {
+  /** Addresses of other families are left alone. */
+  constructor(families: readonly IpFamily[], linkByName: (name: string) => Link | undefined) {
+    this.#families = families;
     this.#linkByName = linkByName;
   }
 
@@ -71,7 +74,7 @@ export class WorkloadAddresses {
   set(id: WorkloadEndpointId, endpoint: WorkloadEndpoint): void {
     const key = endpointKey(id);
     this.remove(id);
-    const addresses = addressesOf(endpoint);
+    const addresses = addressesOf(endpoint, this.#families);
     this.#entries.set(key, { id, endpoint, addresses });
     for (const text of addresses.keys()) this.#keysByAddress.add(text, key);
     this.#keysByInterface.add(endpoint.name, key);
@@ -139,11 +142,11 @@ function better(a: AddressTarget, b: AddressTarget): boolean {
 }
 
 /** What is no network is left out: the policy table reports it as the endpoint's problem. */
-function addressesOf(endpoint: WorkloadEndpoint): Map<string, Cidr> {
+function addressesOf(endpoint: WorkloadEndpoint, families: readonly IpFamily[]): Map<string, Cidr> {
   const addresses = new Map<string, Cidr>();
   for (const text of [...endpoint.ipv4Nets, ...endpoint.ipv6Nets]) {
     const cidr = tryParseCidrOrIp(text);
-    if (cidr !== undefined) addresses.set(formatCidr(cidr), cidr);
+    if (cidr !== undefined && families.includes(cidr.family)) addresses.set(formatCidr(cidr), cidr);
   }
   return addresses;
 }
