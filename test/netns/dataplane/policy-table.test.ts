@@ -29,7 +29,7 @@ test("the policy table in the kernel", async (t) => {
     }
     const strange = result.listing
       .split("\n")
-      .filter((line) => /invalid|unknown|@nh|@th|@ll/.test(line));
+      .filter((line) => /\[invalid|unknown|@nh|@th|@ll/.test(line));
     assert.deepEqual(strange, []);
   });
 

@@ -190,7 +190,8 @@ process.stdout.write(JSON.stringify(result), () => process.exit(0));
 function route(): void {
   for (let i = 0; i < 4; i++) {
     const name = `cali0000000000${i}`;
-    execFileSync("sysctl", ["-qw", `net.ipv4.conf.${name}.proxy_arp=1`]);
+    const sysctls = [`net.ipv4.conf.${name}.proxy_arp=1`, `net.ipv4.neigh.${name}.proxy_delay=0`];
+    execFileSync("sysctl", ["-qw", ...sysctls]);
     execFileSync("ip", ["route", "add", `10.65.0.${16 + i}`, "dev", name]);
     execFileSync("ip", ["-6", "route", "add", `fd66::${16 + i}`, "dev", name]);
   }
