@@ -30,6 +30,7 @@ export {
   RTPROT_KERNEL,
   RTPROT_RA,
 } from "./route/constants.ts";
+export { FakeRouteKernel } from "./route/fake.ts";
 export { openRouteKernel, type RouteKernel } from "./route/kernel.ts";
 export type { Link, Neighbour, Route, RouteChange, RouteEvent } from "./route/types.ts";
 export { FakeNftKernel, FakeNftTable, type FakeNftSet } from "./nft/fakeTable.ts";
