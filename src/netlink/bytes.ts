@@ -411,6 +411,19 @@ export class NetlinkReader {
     return this.#bytes.toString("utf8", this.#attrStart, end);
   }
 
+  /** True if the value is this ASCII text, with or without a closing NUL; makes no string. */
+  attrEquals(text: string): boolean {
+    const start = this.#attrStart;
+    const length = text.length;
+    const extra = this.#attrEnd - start - length;
+    if (extra < 0 || extra > 1) return false;
+    if (extra === 1 && this.#bytes[start + length] !== 0) return false;
+    for (let index = 0; index < length; index++) {
+      if (this.#bytes[start + index] !== text.charCodeAt(index)) return false;
+    }
+    return true;
+  }
+
   /** A copy of the value. */
   attrBytes(): Uint8Array {
     return Uint8Array.prototype.slice.call(this.#bytes, this.#attrStart, this.#attrEnd);

@@ -106,6 +106,35 @@ export class NftReader {
     return found;
   }
 
+  /** One chain with its rules; undefined if the kernel has none of that name. */
+  chain(name: string): KernelChain | undefined {
+    const found = this.#one(GETCHAIN, `get chain ${name}`, () =>
+      this.#writer.attrString(NFTA_CHAIN.name, name),
+    );
+    const chain = found === undefined ? undefined : this.#readChain(found.body);
+    return chain === undefined ? undefined : { hook: chain.hook, ...this.chainRules(name) };
+  }
+
+  /** One set with its elements; undefined if the kernel has none of that name. */
+  set(name: string): KernelSet | undefined {
+    const found = this.#one(GETSET, `get set ${name}`, () =>
+      this.#writer.attrString(NFTA_SET.name, name),
+    );
+    const set = found === undefined ? undefined : this.#readSet(found.body);
+    if (set === undefined) return undefined;
+    const { layout, capacity } = set;
+    return { layout, capacity, elements: this.#elements(name, layout) };
+  }
+
+  #one(type: number, what: string, more: () => void): NetlinkMessage | undefined {
+    try {
+      return this.#socket.request(this.#message(type, this.#table, more), what)[0];
+    } catch (error) {
+      if (errnoOf(error) === "ENOENT") return undefined;
+      throw error;
+    }
+  }
+
   #read(generation: number): KernelTable {
     const chains = new Map<string, KernelChain>();
     const sets = new Map<string, KernelSet>();
@@ -129,13 +158,7 @@ export class NftReader {
   }
 
   #exists(): boolean {
-    try {
-      this.#socket.request(this.#message(GETTABLE, this.#table), "get table");
-      return true;
-    } catch (error) {
-      if (errnoOf(error) === "ENOENT") return false;
-      throw error;
-    }
+    return this.#one(GETTABLE, "get table", () => {}) !== undefined;
   }
 
   #message(type: number, table: string | undefined, more?: () => void): Uint8Array {
