@@ -233,7 +233,7 @@ export class Client {
 }
 
 /** What a stored value becomes for a reader. Throws `invalid-resource`. */
-export function shown(kv: KeyValue): Resource {
+function shown(kv: KeyValue): Resource {
   return withRevision(decodeStored(kv.value), kv.modRevision);
 }
 

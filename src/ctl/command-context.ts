@@ -35,7 +35,7 @@ export interface CommandContext {
 }
 
 /** For namespaced kinds when no namespace is named, as Calico's tool has it. */
-export const DEFAULT_NAMESPACE = "default";
+const DEFAULT_NAMESPACE = "default";
 
 /** `np`, `networkpolicy`, `NetworkPolicies`, …; throws `unknown-kind` with the likely one. */
 export function kindNamed(name: string, verb: string): KindInfo {

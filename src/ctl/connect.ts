@@ -8,7 +8,7 @@ import { datastoreSettingsFromEnv, openDatastore, type DatastoreSettings } from 
 import { didYouMean, inputError, messageOf } from "#std";
 import { Client } from "./client.ts";
 
-export const DEFAULT_CONFIG_FILE = "/etc/calico/calicoctl.cfg";
+const DEFAULT_CONFIG_FILE = "/etc/calico/calicoctl.cfg";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 

@@ -356,7 +356,7 @@ function isObject(value: unknown): value is Record<string, unknown> {
 }
 
 /** A deep copy of JSON data; functions and the like, which JSON has not, vanish. */
-export function copyJson(value: unknown): unknown {
+function copyJson(value: unknown): unknown {
   if (Array.isArray(value)) return value.map((one) => copyJson(one) ?? null);
   if (isObject(value)) {
     const copy: Record<string, unknown> = {};

@@ -17,24 +17,21 @@ export interface Ran {
 
 export class Ctl {
   readonly store = new MemoryDatastore();
-  /** Sees every call, e.g. to count writes. */
-  readonly #view: Datastore;
-
-  constructor(wrap: (store: Datastore) => Datastore = (store) => store) {
-    // The store outlives the commands, which close what they opened.
-    const shared: Datastore = {
-      get: (key) => this.store.get(key),
-      list: (prefix) => this.store.list(prefix),
-      put: (key, value, options) => this.store.put(key, value, options),
-      delete: (key, options) => this.store.delete(key, options),
-      watch: (prefix, from, signal) => this.store.watch(prefix, from, signal),
-      close: async () => {},
-    };
-    this.#view = wrap(shared);
-  }
+  connections = 0;
 
   client(): Client {
-    return new Client(this.#view, { now: () => new Date(TIME), uuid: () => UID });
+    this.connections++;
+    // The store outlives the commands, which close what they opened.
+    const { store } = this;
+    const shared: Datastore = {
+      get: (key) => store.get(key),
+      list: (prefix) => store.list(prefix),
+      put: (key, value, options) => store.put(key, value, options),
+      delete: (key, options) => store.delete(key, options),
+      watch: (prefix, from, signal) => store.watch(prefix, from, signal),
+      close: async () => {},
+    };
+    return new Client(shared, { now: () => new Date(TIME), uuid: () => UID });
   }
 
   async run(args: readonly string[], stdin = ""): Promise<Ran> {
