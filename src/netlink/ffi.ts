@@ -9,11 +9,11 @@ import { constants as osConstants } from "node:os";
 import { systemError } from "#std";
 
 // asm-generic/socket.h, linux/socket.h, linux/netlink.h
-export const AF_NETLINK = 16;
+const AF_NETLINK = 16;
 export const SOL_SOCKET = 1;
 export const SO_SNDBUF = 7;
 export const SO_RCVBUF = 8;
-export const SO_ATTACH_FILTER = 26;
+const SO_ATTACH_FILTER = 26;
 export const SO_SNDBUFFORCE = 32;
 export const SO_RCVBUFFORCE = 33;
 export const SOL_NETLINK = 270;

@@ -31,7 +31,7 @@ export type ElementValue = number | string;
 export type Elements = Map<ElementKey, ElementValue>;
 
 /** nft's `*`: matches when nothing else does. This program never writes it, but must delete it. */
-export const CATCHALL: ElementKey = "catchall";
+const CATCHALL: ElementKey = "catchall";
 
 const NO_VALUE = "";
 const scratch = new NetlinkWriter(512);
@@ -279,10 +279,4 @@ function pairBounds(bounds: WireElement[], into: Elements): boolean {
   }
   if (open?.key !== undefined) into.set(open.key, joined("", open.data));
   return true;
-}
-
-/** For error messages: `0a000001`. */
-export function keyText(key: ElementKey): string {
-  if (key === CATCHALL) return "*";
-  return Buffer.from(typeof key === "number" ? latin1Number(key) : key, "latin1").toString("hex");
 }

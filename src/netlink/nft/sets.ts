@@ -31,7 +31,7 @@ interface Datatype {
   readonly byteOrder: number;
 }
 
-export const DATATYPES: Readonly<Record<KeyType, Datatype>> = {
+const DATATYPES: Readonly<Record<KeyType, Datatype>> = {
   ipv4_addr: { number: 7, len: 4, byteOrder: BIG_ENDIAN },
   ipv6_addr: { number: 8, len: 16, byteOrder: BIG_ENDIAN },
   ether_addr: { number: 9, len: 6, byteOrder: BIG_ENDIAN },
