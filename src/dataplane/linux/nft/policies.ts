@@ -117,6 +117,11 @@ export class Policies<User> {
     return viewOf(this.#profileEntry(name), direction);
   }
 
+  /** All rules must be written anew: the families have changed. */
+  allReshaped(): void {
+    for (const key of this.#entries.keys()) this.#dirty.add(key);
+  }
+
   /** Rules that name these IP sets must be written anew. */
   ipSetsReshaped(ids: Iterable<IpSetId>): void {
     for (const id of ids) {

@@ -87,8 +87,6 @@ export function staticChains(config: NftPolicyConfig): NftChain[] {
       name: chains.toHost,
       rules: [...toHostExceptions(config), nftRule([goto(chains.fromWorkload)])],
     },
-    { name: chains.fromWorkload, rules: fromWorkloadRules(config) },
-    { name: chains.toWorkload, rules: toWorkloadRules(config) },
   ];
   // `Return` and `Accept` both leave it to the host's other tables; then the stage has no use.
   if (config.defaultEndpointToHostAction === "Drop") {
@@ -98,6 +96,14 @@ export function staticChains(config: NftPolicyConfig): NftChain[] {
     });
   }
   return all;
+}
+
+/** Dispatch to the classes. Without `ipv6`, no rule of theirs knows IPv6, and none gets there. */
+export function dispatchChains(config: NftPolicyConfig, ipv6: boolean): NftChain[] {
+  return [
+    { name: chains.fromWorkload, rules: fromWorkloadRules(config, ipv6) },
+    { name: chains.toWorkload, rules: toWorkloadRules(config, ipv6) },
+  ];
 }
 
 function baseChain(
@@ -244,8 +250,8 @@ function openStackRules(config: NftPolicyConfig): NftRule[] {
  * Established flows pass before the dispatch by class: the interface must be known, its policy is
  * not asked again. The verdict maps come after what holds for every class.
  */
-function fromWorkloadRules(config: NftPolicyConfig): NftRule[] {
-  const rules = conntrackRules(config, "iifname");
+function fromWorkloadRules(config: NftPolicyConfig, ipv6: boolean): NftRule[] {
+  const rules = conntrackRules(config, ipv6, "iifname");
   if (!config.allowVxlanPacketsFromWorkloads) {
     const exprs = [
       ...protocolIs(IPPROTO.udp),
@@ -273,18 +279,19 @@ function fromWorkloadRules(config: NftPolicyConfig): NftRule[] {
   return rules;
 }
 
-function toWorkloadRules(config: NftPolicyConfig): NftRule[] {
+function toWorkloadRules(config: NftPolicyConfig, ipv6: boolean): NftRule[] {
   return [
-    ...conntrackRules(config, "oifname"),
+    ...conntrackRules(config, ipv6, "oifname"),
     nftRule(deviceDispatch("oifname", sets.to, sets.toChain)),
     nftRule(dropExprs(), "Unknown interface"),
   ];
 }
 
-function conntrackRules(config: NftPolicyConfig, device: Device): NftRule[] {
+function conntrackRules(config: NftPolicyConfig, ipv6: boolean, device: Device): NftRule[] {
   const rules: NftRule[] = [];
-  if (!config.ipv6Support) {
-    rules.push(nftRule([...familyIs(6), ...dropExprs()], "Ipv6Support is off"));
+  if (!ipv6) {
+    const reason = config.ipv6Support ? "No workload has an IPv6 address" : "Ipv6Support is off";
+    rules.push(nftRule([...familyIs(6), ...dropExprs()], reason));
   }
   rules.push(
     nftRule([...ctStateAny("established", "related"), ...deviceInSet(device, sets.known), accept]),
