@@ -122,6 +122,18 @@ const CASES: readonly Case[] = [
     good: make("NetworkPolicy", {}, { name: "knp.default.b.c", namespace: "n" }),
   },
   {
+    id: "name",
+    path: "metadata.name",
+    bad: make("Tier", {}, { name: "t".repeat(64) }),
+    good: gnp({}, { name: "p".repeat(253) }),
+  },
+  {
+    id: "name",
+    path: "metadata.name",
+    bad: gnp({}, { name: "p".repeat(254) }),
+    good: make("Tier", {}, { name: "t".repeat(63) }),
+  },
+  {
     id: "namespace",
     path: "metadata.namespace",
     bad: make("NetworkPolicy", {}),
