@@ -3,4 +3,4 @@ export { Client, type ClientOptions, type Listed, type Written } from "./client.
 export { connect, datastoreSettings } from "./connect.ts";
 export { ensureInitialised } from "./initialise.ts";
 export { ctlCommand, runCtl, type CtlIo } from "./run.ts";
-export { datastoreCommand } from "./datastore-command.ts";
+export { datastoreCommand } from "./commands/datastore.ts";

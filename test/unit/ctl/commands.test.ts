@@ -229,23 +229,25 @@ test("validate needs no datastore", async () => {
   assert.equal(ctl.connections, 0);
 });
 
-test("a CalicoAPIConfig file names the datastore; a slip in it is told", (t) => {
+test("a CalicoAPIConfig file names the datastore; a slip in it is told", async (t) => {
   const path = directory(t, {
     "good.cfg":
       "apiVersion: projectcalico.org/v3\nkind: CalicoAPIConfig\nmetadata:\nspec:\n  datastoreType: etcdv3\n  etcdEndpoints: http://a:2379,http://b:2379\n  etcdUsername: u\n",
     "slip.cfg": "kind: CalicoAPIConfig\nspec: {etcdEndpoint: http://a:2379}\n",
     "other.cfg": "kind: Other\n",
   });
-  const settings = datastoreSettings(join(path, "good.cfg"), { ETCD_ENDPOINTS: "http://env:1" });
+  const settings = await datastoreSettings(join(path, "good.cfg"), {
+    ETCD_ENDPOINTS: "http://env:1",
+  });
   assert.equal(settings.type, "etcdv3");
   assert.deepEqual(settings.type === "etcdv3" && settings.etcd.endpoints, [
     "http://a:2379",
     "http://b:2379",
   ]);
-  assert.throws(
-    () => datastoreSettings(join(path, "slip.cfg"), {}),
+  await assert.rejects(
+    datastoreSettings(join(path, "slip.cfg"), {}),
     /did you mean etcdEndpoints\?/,
   );
-  assert.throws(() => datastoreSettings(join(path, "other.cfg"), {}), /expected CalicoAPIConfig/);
-  assert.throws(() => datastoreSettings(join(path, "none.cfg"), {}), /none\.cfg/);
+  await assert.rejects(datastoreSettings(join(path, "other.cfg"), {}), /expected CalicoAPIConfig/);
+  await assert.rejects(datastoreSettings(join(path, "none.cfg"), {}), /none\.cfg/);
 });
