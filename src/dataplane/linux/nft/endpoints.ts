@@ -15,6 +15,7 @@ import {
   tryParseMac,
   type Cidr,
 } from "#ip";
+import { logger } from "#log";
 import type { NftElement, NftTable } from "#netlink";
 import { compareBytes, hex, sortedUnique } from "#std";
 import { concat, ifname, isInterfaceName, u32Host } from "./bytes.ts";
@@ -22,6 +23,8 @@ import type { EndpointClass, EndpointClasses } from "./classes.ts";
 import type { NftPolicyConfig } from "./config.ts";
 import { sets, type Direction } from "./names.ts";
 import type { SpoofLists } from "./spoof-lists.ts";
+
+const log = logger("dataplane.nft");
 
 interface Endpoint {
   readonly id: WorkloadEndpointId;
@@ -272,10 +275,19 @@ export class Endpoints {
         if (endpoint === undefined || problem === this.#problems.get(key)) continue;
         if (problem === undefined) this.#problems.delete(key);
         else this.#problems.set(key, problem);
+        // What a whole class suffers from is logged there.
+        if (problem !== undefined && !this.#isClassProblem(name, problem)) {
+          log.warn("workload endpoint cannot be programmed", { ...endpoint.id, problem });
+        }
         changed.push(endpoint.id);
       }
     }
     return changed;
+  }
+
+  #isClassProblem(name: string, problem: string): boolean {
+    const classes = this.#ports.get(name)?.classes;
+    return classes?.ingress.problem === problem || classes?.egress.problem === problem;
   }
 
   #problemOf(key: string, name: string): string | undefined {

@@ -47,8 +47,8 @@ export function staticSets(): { readonly set: NftSet; readonly elements: readonl
     empty({ name: sets.known, key: ["ifname"] }),
     empty({ name: sets.from, key: ["ifname"], data: "mark" }),
     empty({ name: sets.to, key: ["ifname"], data: "mark" }),
-    empty({ name: sets.fromChain, key: ["mark"], data: "verdict", comment: reachedBy(sets.from) }),
-    empty({ name: sets.toChain, key: ["mark"], data: "verdict", comment: reachedBy(sets.to) }),
+    empty({ name: sets.fromChain, key: ["mark"], data: "verdict" }),
+    empty({ name: sets.toChain, key: ["mark"], data: "verdict" }),
     empty({ name: sets.source4, key: ["ifname", "ipv4_addr"] }),
     empty({ name: sets.source6, key: ["ifname", "ipv6_addr"] }),
     empty({ name: sets.mac, key: ["ifname", "ether_addr"] }),
@@ -58,18 +58,12 @@ export function staticSets(): { readonly set: NftSet; readonly elements: readonl
       name: sets.spoofChain,
       key: ["mark"],
       data: "verdict",
-      comment: reachedBy(sets.spoof),
     }),
     {
       set: { name: sets.portProtocols, key: ["inet_proto"] },
       elements: PORT_PROTOCOLS.map((number) => ({ key: u8(number) })),
     },
   ];
-}
-
-/** nft lists the two look-ups as one (see `deviceDispatch`). */
-function reachedBy(map: string): string {
-  return `looked up by the interface's value in ${map}`;
 }
 
 export function staticChains(config: NftPolicyConfig): NftChain[] {
@@ -104,6 +98,11 @@ export function dispatchChains(config: NftPolicyConfig, ipv6: boolean): NftChain
     { name: chains.fromWorkload, rules: fromWorkloadRules(config, ipv6) },
     { name: chains.toWorkload, rules: toWorkloadRules(config, ipv6) },
   ];
+}
+
+/** The comment says what nft cannot (see `deviceDispatch`). */
+function dispatch(device: Device, map: string, verdicts: string): NftRule {
+  return nftRule(deviceDispatch(device, map, verdicts), `Key: ${device} map @${map}`);
 }
 
 function baseChain(
@@ -170,7 +169,7 @@ function sourceAddressRules(config: NftPolicyConfig): NftRule[] {
     );
   }
   rules.push(
-    nftRule(deviceDispatch("iifname", sets.spoof, sets.spoofChain)),
+    dispatch("iifname", sets.spoof, sets.spoofChain),
     nftRule(dropExprs(), "Source address is not the workload's"),
   );
   return rules;
@@ -273,7 +272,7 @@ function fromWorkloadRules(config: NftPolicyConfig, ipv6: boolean): NftRule[] {
     );
   }
   rules.push(
-    nftRule(deviceDispatch("iifname", sets.from, sets.fromChain)),
+    dispatch("iifname", sets.from, sets.fromChain),
     nftRule(dropExprs(), "Unknown interface"),
   );
   return rules;
@@ -282,7 +281,7 @@ function fromWorkloadRules(config: NftPolicyConfig, ipv6: boolean): NftRule[] {
 function toWorkloadRules(config: NftPolicyConfig, ipv6: boolean): NftRule[] {
   return [
     ...conntrackRules(config, ipv6, "oifname"),
-    nftRule(deviceDispatch("oifname", sets.to, sets.toChain)),
+    dispatch("oifname", sets.to, sets.toChain),
     nftRule(dropExprs(), "Unknown interface"),
   ];
 }
