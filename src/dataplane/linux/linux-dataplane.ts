@@ -136,7 +136,6 @@ export class LinuxDataplane implements Dataplane {
     // without knowledge of what is there.
     const known = !this.#interfacesDue && !this.#routesDue;
     if (known && this.#policyInForce) results.push(...this.#applyPaths());
-    this.#connections.apply();
     this.#statuses.report((key) => this.#statusOf(key));
     this.#scheduleGrace();
     const errors = results.flatMap((result) => result.errors);
@@ -152,6 +151,7 @@ export class LinuxDataplane implements Dataplane {
   #applyPaths(): DriverResult[] {
     this.#interfaceChanged = false;
     this.#addresses.resolve((address, target) => this.#setTarget(address, target));
+    this.#connections.cleanHeld();
     const gateway = this.#gatewayRoute;
     if (gateway === undefined) this.#routes.removeSpecial(GATEWAY_CIDR);
     else this.#routes.setSpecial(gateway);
@@ -388,7 +388,7 @@ export class LinuxDataplane implements Dataplane {
     this.#wanted = [];
     this.#statuses.close();
     this.#parts.kernel.close();
-    this.#parts.conntrack.close();
+    this.#connections.close();
     this.#parts.table.close();
   }
 }

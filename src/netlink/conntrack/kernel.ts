@@ -32,11 +32,10 @@ const CTA_IP_V4_SRC = 1;
 const CTA_IP_V4_DST = 2;
 const CTA_FILTER_ORIG_FLAGS = 1;
 const CTA_FILTER_REPLY_FLAGS = 2;
-/** net/netfilter/nf_internals.h: CTA_FILTER_F_CTA_IP_SRC, _DST. */
+/** net/netfilter/nf_internals.h: CTA_FILTER_F_CTA_IP_SRC */
 const FILTER_IP_SRC = 1;
-const FILTER_IP_DST = 2;
 
-/** Above this, one walk over all connections is cheaper than four for each address. */
+/** Above this, one walk over all connections is cheaper than two for each address. */
 const MAX_FILTERED = 4;
 const DELETES_PER_SEND = 200;
 
@@ -72,11 +71,10 @@ class NetlinkConntrack implements ConntrackKernel {
   /** False: this kernel does not know the filter and has deleted nothing. */
   #forgetByFilter(address: Ip): boolean {
     this.#writer.reset();
-    for (const tuple of [CTA_TUPLE_ORIG, CTA_TUPLE_REPLY]) {
-      for (const flag of [FILTER_IP_SRC, FILTER_IP_DST]) {
-        writeIpv4Delete(this.#writer, address, tuple, flag);
-      }
-    }
+    // Whatever NAT there is: who began is the source of the original direction, who answers that of
+    // the reply.
+    writeIpv4Delete(this.#writer, address, CTA_TUPLE_ORIG);
+    writeIpv4Delete(this.#writer, address, CTA_TUPLE_REPLY);
     const { refusals } = this.#socket.transact(this.#writer.bytes());
     return refusals.every(({ errno }) => errno === "ENOENT");
   }
@@ -122,18 +120,18 @@ function writeHeader(writer: NetlinkWriter, family: number): void {
   writer.u16Be(0);
 }
 
-function writeIpv4Delete(writer: NetlinkWriter, address: Ip, tuple: number, flag: number): void {
-  const source = flag === FILTER_IP_SRC;
+function writeIpv4Delete(writer: NetlinkWriter, source: Ip, tuple: number): void {
   const mark = writer.beginMessage(IPCTNL_MSG_CT_DELETE, NLM_F_REQUEST);
   writeHeader(writer, AF_INET);
   const outer = writer.beginNested(tuple);
   const inner = writer.beginNested(CTA_TUPLE_IP);
-  writer.attrBytes(source ? CTA_IP_V4_SRC : CTA_IP_V4_DST, ipBytes(address));
+  writer.attrBytes(CTA_IP_V4_SRC, ipBytes(source));
   writer.endNested(inner);
   writer.endNested(outer);
   const filter = writer.beginNested(CTA_FILTER);
-  writer.attrU32(CTA_FILTER_ORIG_FLAGS, tuple === CTA_TUPLE_ORIG ? flag : 0);
-  writer.attrU32(CTA_FILTER_REPLY_FLAGS, tuple === CTA_TUPLE_REPLY ? flag : 0);
+  const flags = (of: number): number => (of === tuple ? FILTER_IP_SRC : 0);
+  writer.attrU32(CTA_FILTER_ORIG_FLAGS, flags(CTA_TUPLE_ORIG));
+  writer.attrU32(CTA_FILTER_REPLY_FLAGS, flags(CTA_TUPLE_REPLY));
   writer.endNested(filter);
   writer.endMessage(mark);
 }
