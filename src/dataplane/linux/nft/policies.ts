@@ -18,7 +18,7 @@ import {
 } from "./names.ts";
 import { failClosed, renderRuleList, type RenderedList, type RuleList } from "./rule-list.ts";
 
-export const DIRECTIONS: readonly Direction[] = ["ingress", "egress"];
+const DIRECTIONS: readonly Direction[] = ["ingress", "egress"];
 
 /** What a class needs to know of a policy that it names. */
 export interface PolicyView {
