@@ -200,6 +200,18 @@ test("patches: merge and JSON, checked before they are written", async () => {
   assert.deepEqual(await nets(), ["192.0.2.0/24", "10.0.0.0/8"]);
 });
 
+test("many resources: progress on a terminal, silence in a pipe", async () => {
+  const text = Array.from({ length: 30 }, (_, index) => set(`s${index}`)).join("\n---\n");
+  const piped = await new Ctl().run(["apply", "-f", "-"], text);
+  assert.equal(piped.err, "");
+  const ctl = new Ctl();
+  ctl.terminal = true;
+  const shown = await ctl.run(["apply", "-f", "-"], text);
+  assert.match(shown.err, /^\rapplied \d+ of 30/);
+  assert.ok(shown.err.endsWith("\r\u001B[K"), "the line is cleared at the end");
+  assert.equal(shown.out, piped.out);
+});
+
 test("every command's help has an example and exits 0", async () => {
   const ctl = new Ctl();
   for (const name of [

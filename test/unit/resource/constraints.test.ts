@@ -32,6 +32,11 @@ const wep = (spec: Spec, metadata: Spec = {}): Spec =>
     { name: "a-k8s-p-eth0", namespace: "n", ...metadata },
   );
 const service = { services: { name: "s", namespace: "n" } };
+const nested = (depth: number): unknown => {
+  let value: unknown = 1;
+  for (let i = 0; i < depth; i++) value = { a: value };
+  return value;
+};
 const annotated = (size: number): Spec => ({ name: "x", annotations: { note: "n".repeat(size) } });
 
 const CASES: readonly Case[] = [
@@ -90,6 +95,20 @@ const CASES: readonly Case[] = [
     path: "spec.ingress[0].icmp.type",
     bad: ingress({ protocol: "ICMP", icmp: { type: 255 } }),
     good: ingress({ protocol: "ICMP", icmp: { type: 254 } }),
+  },
+  {
+    id: "depth",
+    path: "spec.podSelector",
+    bad: make(
+      "StagedKubernetesNetworkPolicy",
+      { podSelector: nested(65) },
+      { name: "x", namespace: "n" },
+    ),
+    good: make(
+      "StagedKubernetesNetworkPolicy",
+      { podSelector: nested(64) },
+      { name: "x", namespace: "n" },
+    ),
   },
   {
     id: "unique",
