@@ -19,6 +19,7 @@ import type { LinuxDataplaneConfig } from "./config.ts";
 import { ConnectionCleaner } from "./connection-cleaner.ts";
 import type { DriverResult } from "./driver.ts";
 import { EndpointStatuses, type EndpointStatus } from "./endpoint-statuses.ts";
+import { kernelWrites, partFailures, rulesetRepairs, workloadRoutes } from "./instruments.ts";
 import { GATEWAY_CIDR, WorkloadGateway } from "./gateway.ts";
 import { Interfaces, type InterfaceChange } from "./interfaces.ts";
 import { NeighbourDriver } from "./neighbour-driver.ts";
@@ -129,7 +130,7 @@ export class LinuxDataplane implements Dataplane {
     if (!this.#inSync || this.#closed) return NOTHING;
     const results = [
       // Before the first write: what is there already.
-      this.#guard("read interfaces and routes", () => this.#readBack()),
+      this.#guard("interfaces", () => this.#readBack()),
       this.#guard("policy", () => this.#applyPolicy()),
     ];
     // Routes of a former life stay until the policy is known to be in force, and nothing is changed
@@ -138,6 +139,7 @@ export class LinuxDataplane implements Dataplane {
     if (known && this.#policyInForce) results.push(...this.#applyPaths());
     this.#statuses.report((key) => this.#statusOf(key));
     this.#scheduleGrace();
+    workloadRoutes.set(this.#routes.count);
     const errors = results.flatMap((result) => result.errors);
     const writes = results.reduce((sum, result) => sum + result.writes, 0);
     if (errors.length > 0) {
@@ -170,9 +172,12 @@ export class LinuxDataplane implements Dataplane {
   /** What one part throws must not keep the others from going on. */
   #guard(what: string, part: () => DriverResult): DriverResult {
     try {
-      return part();
+      const result = part();
+      if (result.writes > 0) kernelWrites.inc(result.writes, { part: what });
+      if (result.errors.length > 0) partFailures.inc(1, { part: what });
+      return result;
     } catch (error) {
-      log.debug("part of an apply failed", { what, reason: messageOf(error) });
+      partFailures.inc(1, { part: what });
       return { writes: 0, errors: [error instanceof Error ? error : new Error(String(error))] };
     }
   }
@@ -218,7 +223,9 @@ export class LinuxDataplane implements Dataplane {
     const { compiler, table } = this.#parts;
     try {
       for (const id of compiler.flush().problemsChanged) this.#statuses.touch(id);
+      const repairs = table.repairs;
       const writes = table.dirty ? table.apply().messages : 0;
+      if (table.repairs > repairs) rulesetRepairs.inc(table.repairs - repairs);
       this.#policyProblem = undefined;
       this.#policyInForce = true;
       this.#commitStaged();

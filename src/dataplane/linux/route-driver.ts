@@ -59,6 +59,11 @@ export class RouteDriver {
     return this.#problems.get(dst);
   }
 
+  /** Routes that are ours, in the kernel. */
+  get count(): number {
+    return this.#tracker.actual.size;
+  }
+
   wants(dst: Cidr): boolean {
     return this.#desiredKeys.has(formatCidr(dst));
   }
@@ -123,7 +128,7 @@ export class RouteDriver {
 
   /** The interface went down or away, and its routes with it; IPv4 tells of no deletion. */
   forgetInterface(index: number): void {
-    for (const key of [...this.#actualKeysByOif.get(index)]) this.#setAbsent(key);
+    for (const key of this.#actualKeysByOif.get(index)) this.#setAbsent(key);
   }
 
   /** Reads all back. `observe` sees each of the main table's routes. */
@@ -251,7 +256,7 @@ export class RouteDriver {
   }
 }
 
-export function isWorkloadInterface(config: LinuxDataplaneConfig, name: string): boolean {
+function isWorkloadInterface(config: LinuxDataplaneConfig, name: string): boolean {
   return config.policy.interfacePrefixes.some((prefix) => name.startsWith(prefix));
 }
 

@@ -16,7 +16,7 @@ import type { Link, Neighbour, Route, RouteChange } from "./types.ts";
 
 const MAC_LENGTH = 6;
 
-export function addressFamily(family: IpFamily): number {
+function addressFamily(family: IpFamily): number {
   return family === 4 ? C.AF_INET : C.AF_INET6;
 }
 
