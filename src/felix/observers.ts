@@ -99,27 +99,18 @@ export class Observers {
   }
 
   onMessage(message: ToDataplane): void {
-    switch (message.case) {
-      case "workloadEndpointUpdate":
-        this.#endpoints.set(keyOf(message.value.id), message.value.endpoint);
-        return;
-      case "workloadEndpointRemove":
-        this.#endpoints.delete(keyOf(message.value.id));
-        return;
-      case "activePolicyUpdate":
-        this.#policies.add(JSON.stringify(message.value.id));
-        return;
-      case "activePolicyRemove":
-        this.#policies.delete(JSON.stringify(message.value.id));
-        return;
-      case "ipsetUpdate":
-        this.#ipSets.add(message.value.id);
-        return;
-      case "ipsetRemove":
-        this.#ipSets.delete(message.value.id);
-        return;
-      default:
-        return;
+    if (message.case === "workloadEndpointUpdate") {
+      this.#endpoints.set(keyOf(message.value.id), message.value.endpoint);
+    } else if (message.case === "workloadEndpointRemove") {
+      this.#endpoints.delete(keyOf(message.value.id));
+    } else if (message.case === "activePolicyUpdate") {
+      this.#policies.add(JSON.stringify(message.value.id));
+    } else if (message.case === "activePolicyRemove") {
+      this.#policies.delete(JSON.stringify(message.value.id));
+    } else if (message.case === "ipsetUpdate") {
+      this.#ipSets.add(message.value.id);
+    } else if (message.case === "ipsetRemove") {
+      this.#ipSets.delete(message.value.id);
     }
   }
 
