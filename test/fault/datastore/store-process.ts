@@ -20,16 +20,21 @@ export class StoreProcess {
     child.stderr?.on("data", (chunk: Buffer) => (this.output += chunk.toString()));
   }
 
-  /** Resolves when it answers; `prefix` runs it under another program. */
-  static async start(
+  /** Resolves when it answers. */
+  static start(dir: string, args: readonly string[] = []): Promise<StoreProcess> {
+    return StoreProcess.startAt(dir, join(dir, "margay.sock"), { args, prefix: [] });
+  }
+
+  /** With another socket than its own; `prefix` runs it under another program. */
+  static async startAt(
     dir: string,
-    args: readonly string[] = [],
-    prefix: readonly string[] = [],
+    socketPath: string,
+    options: { readonly args: readonly string[]; readonly prefix: readonly string[] },
   ): Promise<StoreProcess> {
-    const words = [...prefix, process.execPath, MAIN, "datastore", "--data-dir", dir, ...args];
-    const [program = process.execPath, ...rest] = words;
+    const command = [process.execPath, MAIN, "datastore", "--data-dir", dir];
+    const [program = "", ...rest] = [...options.prefix, ...command, ...options.args];
     const child = spawn(program, rest, { stdio: ["ignore", "ignore", "pipe"] });
-    const store = new StoreProcess(child, join(dir, "margay.sock"));
+    const store = new StoreProcess(child, socketPath);
     for (let i = 0; i < 1000; i++) {
       if (child.exitCode !== null) throw new Error(`it ended: ${store.output}`);
       if (existsSync(store.socketPath) && (await socketAnswers(store.socketPath))) return store;
