@@ -104,10 +104,21 @@ describe("etcdctl", () => {
         .filter((line) => line !== "")
         .slice(0, 15),
       [
-        ...["PUT", "/w/a", "1"],
-        ...["PUT", "/w/a", "1", "/w/a", "2"],
-        ...["DELETE", "/w/a", "2", "/w/a"],
-        ...["PUT", "/w/b", "live"],
+        "PUT",
+        "/w/a",
+        "1",
+        "PUT",
+        "/w/a",
+        "1",
+        "/w/a",
+        "2",
+        "DELETE",
+        "/w/a",
+        "2",
+        "/w/a",
+        "PUT",
+        "/w/b",
+        "live",
       ],
     );
   });
