@@ -52,7 +52,7 @@ const steps = fc.array(
     fc.record({ op: fc.constantFrom("refuse", "policyFails", "lose") }),
     { weight: 3, arbitrary: fc.record({ op: fc.constant("apply" as const) }) },
   ),
-  { maxLength: 40 },
+  { maxLength: 40, size: "max" },
 ) as fc.Arbitrary<Step[]>;
 
 test("the kernel's state does not depend on the path", async () => {
