@@ -197,6 +197,8 @@ export interface ModelNode {
   readonly ipv6VxlanTunnelAddr: string;
   readonly vxlanTunnelMac: string;
   readonly vxlanTunnelMacV6: string;
+  /** InternalIP and ExternalIP addresses, canonical, without length. */
+  readonly otherAddresses?: readonly string[];
 }
 
 export interface ModelIpamBlock {

@@ -1,0 +1,140 @@
+/**
+ * Which policies and profiles are in force on this host: those that select or are listed by a local
+ * endpoint, and policies that ask to be kept everywhere. A profile that is listed but absent denies
+ * all.
+ */
+import type { ModelPolicy } from "#model";
+import { parseSelector, type Labels } from "#selector";
+import { RefCounts } from "#std";
+import { LabelIndex } from "./label-index.ts";
+import type { ModelRuleLists } from "./rule-scanner.ts";
+
+export interface ActiveRulesEvents {
+  /** Also when the policy of an active id changes. */
+  onPolicyActive(id: string, policy: ModelPolicy): void;
+  onPolicyInactive(id: string): void;
+  onProfileActive(name: string, rules: ModelRuleLists): void;
+  onProfileInactive(name: string): void;
+  onMatchStarted(policy: string, endpoint: string): void;
+  onMatchStopped(policy: string, endpoint: string): void;
+}
+
+const EVERYWHERE = "AssumeNeededOnEveryNode";
+const NO_ENTITY = {
+  nets: [],
+  notNets: [],
+  selector: "",
+  notSelector: "",
+  ports: [],
+  notPorts: [],
+  originalSelector: "",
+  originalNotSelector: "",
+  originalNamespaceSelector: "",
+  originalServiceAccountNames: [],
+  originalServiceAccountSelector: "",
+} as const;
+const DENY = [{ action: "deny", source: NO_ENTITY, destination: NO_ENTITY }] as const;
+const DENY_ALL: ModelRuleLists = { inboundRules: DENY, outboundRules: DENY };
+
+export class ActiveRules {
+  readonly #events: ActiveRulesEvents;
+  readonly #policies = new Map<string, ModelPolicy>();
+  readonly #active = new Set<string>();
+  readonly #profileRules = new Map<string, ModelRuleLists>();
+  readonly #profileUsers = new RefCounts<string>();
+  /** Local endpoint → its profiles, each once. */
+  readonly #profilesOf = new Map<string, ReadonlySet<string>>();
+  readonly #index: LabelIndex<string, string>;
+  /** Policies that a match has started or stopped for and that were not looked at yet. */
+  readonly #touched = new Set<string>();
+
+  constructor(events: ActiveRulesEvents) {
+    this.#events = events;
+    this.#index = new LabelIndex({
+      onMatchStarted: (policy, endpoint) => {
+        this.#touched.add(policy);
+        events.onMatchStarted(policy, endpoint);
+      },
+      onMatchStopped: (policy, endpoint) => {
+        this.#touched.add(policy);
+        events.onMatchStopped(policy, endpoint);
+      },
+    });
+  }
+
+  get activePolicies(): number {
+    return this.#active.size;
+  }
+
+  setPolicy(id: string, policy: ModelPolicy): void {
+    this.#policies.set(id, policy);
+    this.#index.setSelector(id, parseSelector(policy.selector));
+    this.#touched.delete(id);
+    this.#review(id, true);
+  }
+
+  deletePolicy(id: string): void {
+    if (!this.#policies.delete(id)) return;
+    this.#index.deleteSelector(id);
+    this.#touched.delete(id);
+    this.#review(id, false);
+  }
+
+  setEndpoint(id: string, labels: Labels, profileIds: readonly string[]): void {
+    const profiles = new Set(profileIds);
+    const before = this.#profilesOf.get(id);
+    this.#profilesOf.set(id, profiles);
+    for (const name of profiles) this.#useProfile(name);
+    for (const name of before ?? []) this.#releaseProfile(name);
+    this.#index.setItem(id, labels, profileIds);
+    this.#reviewTouched();
+  }
+
+  deleteEndpoint(id: string): void {
+    const profiles = this.#profilesOf.get(id);
+    if (profiles === undefined) return;
+    this.#profilesOf.delete(id);
+    this.#index.deleteItem(id);
+    this.#reviewTouched();
+    for (const name of profiles) this.#releaseProfile(name);
+  }
+
+  setProfileLabels(name: string, labels: Labels | null): void {
+    this.#index.setParent(name, labels);
+    this.#reviewTouched();
+  }
+
+  setProfileRules(name: string, rules: ModelRuleLists | null): void {
+    if (rules === null) this.#profileRules.delete(name);
+    else this.#profileRules.set(name, rules);
+    if (this.#profileUsers.has(name)) this.#events.onProfileActive(name, rules ?? DENY_ALL);
+  }
+
+  #useProfile(name: string): void {
+    if (!this.#profileUsers.increment(name)) return;
+    this.#events.onProfileActive(name, this.#profileRules.get(name) ?? DENY_ALL);
+  }
+
+  #releaseProfile(name: string): void {
+    if (this.#profileUsers.decrement(name)) this.#events.onProfileInactive(name);
+  }
+
+  #reviewTouched(): void {
+    for (const id of this.#touched) this.#review(id, false);
+    this.#touched.clear();
+  }
+
+  #review(id: string, changed: boolean): void {
+    const policy = this.#policies.get(id);
+    const wanted =
+      policy !== undefined &&
+      (policy.performanceHints.includes(EVERYWHERE) || this.#index.matchesOfSelector(id).size > 0);
+    if (wanted) {
+      const isNew = !this.#active.has(id);
+      this.#active.add(id);
+      if (isNew || changed) this.#events.onPolicyActive(id, policy);
+    } else if (this.#active.delete(id)) {
+      this.#events.onPolicyInactive(id);
+    }
+  }
+}

@@ -1,0 +1,183 @@
+/**
+ * Members of the IP sets that rules use. A set is a selector over endpoints and network sets, or
+ * such a selector with a named port. One address may come from several items, so members are
+ * counted; only the first and the last contribution are told.
+ */
+import { cidrHalves, formatCidr, parseCidr } from "#ip";
+import type { EndpointPort, ModelHostEndpoint, ModelNetworkSet, ModelWorkloadEndpoint } from "#model";
+import type { IpSetId } from "#policy";
+import type { Labels, Selector } from "#selector";
+import { RefCounts } from "#std";
+import { LabelIndex } from "./label-index.ts";
+import type { IpSetType } from "./messages.ts";
+
+export interface IpSetDefinition {
+  readonly id: IpSetId;
+  readonly type: IpSetType;
+  /** Absent for a service: its endpoints are not in this datastore, so the set stays empty. */
+  readonly selector?: Selector;
+  readonly namedPort?: NamedPortMatch;
+}
+
+export interface NamedPortMatch {
+  readonly name: string;
+  /** `any` matches every protocol that has ports. */
+  readonly protocol: "tcp" | "udp" | "sctp" | "any";
+}
+
+export interface IpSetEvents {
+  onIpSetAdded(id: IpSetId, type: IpSetType): void;
+  onIpSetRemoved(id: IpSetId): void;
+  onMemberAdded(id: IpSetId, member: string): void;
+  onMemberRemoved(id: IpSetId, member: string): void;
+}
+
+/** What an item contributes: blocks, and addresses with ports. */
+interface Contribution {
+  readonly nets: readonly string[];
+  readonly addresses: readonly string[];
+  readonly ports: readonly EndpointPort[];
+}
+
+interface IpSet {
+  readonly definition: IpSetDefinition;
+  readonly members: RefCounts<string>;
+}
+
+const PORT_PROTOCOLS = new Set(["tcp", "udp", "sctp"]);
+
+export class IpSetIndex {
+  readonly #events: IpSetEvents;
+  readonly #sets = new Map<IpSetId, IpSet>();
+  readonly #contributions = new Map<string, Contribution>();
+  readonly #index: LabelIndex<IpSetId, string>;
+
+  constructor(events: IpSetEvents) {
+    this.#events = events;
+    this.#index = new LabelIndex({
+      onMatchStarted: (set, item) => this.#add(set, this.#contributions.get(item)),
+      onMatchStopped: (set, item) => this.#remove(set, this.#contributions.get(item)),
+    });
+  }
+
+  addSet(definition: IpSetDefinition): void {
+    this.#sets.set(definition.id, { definition, members: new RefCounts() });
+    this.#events.onIpSetAdded(definition.id, definition.type);
+    if (definition.selector !== undefined) {
+      this.#index.setSelector(definition.id, definition.selector);
+    }
+  }
+
+  /** Tells of the set's removal only, not of its members'. */
+  removeSet(id: IpSetId): void {
+    this.#sets.delete(id);
+    this.#index.deleteSelector(id);
+    this.#events.onIpSetRemoved(id);
+  }
+
+  setWorkload(item: string, endpoint: ModelWorkloadEndpoint): void {
+    const addresses = [...endpoint.ipv4Nets, ...endpoint.ipv6Nets].map(addressOf);
+    this.#set(item, addresses, endpoint);
+  }
+
+  setHostEndpoint(item: string, endpoint: ModelHostEndpoint): void {
+    this.#set(item, [...endpoint.expectedIpv4Addrs, ...endpoint.expectedIpv6Addrs], endpoint);
+  }
+
+  setNetworkSet(item: string, set: ModelNetworkSet): void {
+    const nets = [...new Set(set.nets)].flatMap(withoutCatchAll);
+    this.#update(item, { nets, addresses: [], ports: [] });
+    this.#index.setItem(item, set.labels, set.profileIds);
+  }
+
+  deleteItem(item: string): void {
+    this.#index.deleteItem(item);
+    this.#contributions.delete(item);
+  }
+
+  setProfileLabels(name: string, labels: Labels | null): void {
+    this.#index.setParent(name, labels);
+  }
+
+  #set(
+    item: string,
+    addresses: readonly string[],
+    endpoint: Pick<ModelWorkloadEndpoint, "ports" | "labels" | "profileIds">,
+  ): void {
+    const unique = [...new Set(addresses)];
+    this.#update(item, { nets: unique.map(hostBlock), addresses: unique, ports: endpoint.ports });
+    this.#index.setItem(item, endpoint.labels, endpoint.profileIds);
+  }
+
+  /** New members come before old ones go, so that what stays is not told at all. */
+  #update(item: string, contribution: Contribution): void {
+    const before = this.#contributions.get(item);
+    this.#contributions.set(item, contribution);
+    if (before === undefined || sameContribution(before, contribution)) return;
+    for (const set of this.#index.matchesOfItem(item)) {
+      this.#add(set, contribution);
+      this.#remove(set, before);
+    }
+  }
+
+  #add(id: IpSetId, contribution: Contribution | undefined): void {
+    const set = this.#sets.get(id);
+    if (set === undefined || contribution === undefined) return;
+    for (const member of membersOf(set.definition, contribution)) {
+      if (set.members.increment(member)) this.#events.onMemberAdded(id, member);
+    }
+  }
+
+  #remove(id: IpSetId, contribution: Contribution | undefined): void {
+    const set = this.#sets.get(id);
+    if (set === undefined || contribution === undefined) return;
+    for (const member of membersOf(set.definition, contribution)) {
+      if (set.members.decrement(member)) this.#events.onMemberRemoved(id, member);
+    }
+  }
+}
+
+function* membersOf(definition: IpSetDefinition, from: Contribution): Generator<string> {
+  const { namedPort } = definition;
+  if (namedPort === undefined) {
+    yield* from.nets;
+    return;
+  }
+  for (const port of from.ports) {
+    if (port.name !== namedPort.name || !PORT_PROTOCOLS.has(port.protocol)) continue;
+    if (namedPort.protocol !== "any" && namedPort.protocol !== port.protocol) continue;
+    for (const address of from.addresses) yield `${address},${port.protocol}:${port.port}`;
+  }
+}
+
+function addressOf(block: string): string {
+  const slash = block.indexOf("/");
+  return slash < 0 ? block : block.slice(0, slash);
+}
+
+function hostBlock(address: string): string {
+  return `${address}/${address.includes(":") ? 128 : 32}`;
+}
+
+/** Interval sets of kernels cannot hold a block of length 0, but they can its halves. */
+function withoutCatchAll(net: string): readonly string[] {
+  if (!net.endsWith("/0")) return [net];
+  return (cidrHalves(parseCidr(net)) ?? []).map(formatCidr);
+}
+
+function sameContribution(a: Contribution, b: Contribution): boolean {
+  return (
+    sameList(a.nets, b.nets) &&
+    sameList(a.addresses, b.addresses) &&
+    a.ports.length === b.ports.length &&
+    a.ports.every((port, index) => samePort(port, b.ports[index]))
+  );
+}
+
+function sameList(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((one, index) => one === b[index]);
+}
+
+function samePort(a: EndpointPort, b: EndpointPort | undefined): boolean {
+  return a.name === b?.name && a.port === b.port && a.protocol === b.protocol;
+}

@@ -1,0 +1,15 @@
+/** Door of the calculation graph. */
+export { CalcGraph, type CalcGraphOptions } from "./graph.ts";
+export {
+  RouteTypes,
+  type EndpointState,
+  type FromDataplane,
+  type HostEndpoint,
+  type IpPoolType,
+  type IpSetType,
+  type NatInfo,
+  type RouteUpdate,
+  type ToDataplane,
+  type WorkloadEndpoint,
+  type WorkloadEndpointId,
+} from "./messages.ts";

@@ -1,0 +1,146 @@
+/** Nodes, pools, IPAM blocks, settings and cluster information → model. */
+import { canonicalIp, formatCidr, parseCidr, tryParseIp, tryParseIpInNetwork, formatIp } from "#ip";
+import type { ClusterInformation, FelixConfiguration, IPPool, Node } from "#resource";
+import { inputError } from "#std";
+import type {
+  ModelClusterInformation,
+  ModelFelixConfig,
+  ModelIpamBlock,
+  ModelIpPool,
+  ModelNode,
+} from "./types.ts";
+
+export function modelNode(resource: Node): ModelNode {
+  const { spec, metadata } = resource;
+  const bgpIpv4 = addressWithLength(spec.bgp?.ipv4Address);
+  const bgpIpv6 = addressWithLength(spec.bgp?.ipv6Address);
+  const addresses = (spec.addresses ?? []).filter(({ address }) => address !== "");
+  const fallback = (family: 4 | 6): string => {
+    for (const type of ["InternalIP", "ExternalIP"]) {
+      for (const one of addresses) {
+        const ip = tryParseIpInNetwork(one.address)?.ip ?? tryParseIp(one.address);
+        if (one.type === type && ip?.family === family) return one.address;
+      }
+    }
+    return "";
+  };
+  return {
+    labels: metadata.labels ?? {},
+    bgpIpv4,
+    bgpIpv6,
+    asNumber: spec.bgp?.asNumber === undefined ? "" : String(spec.bgp.asNumber),
+    hostIpv4: bgpIpv4 === "" ? fallback(4) : bgpIpv4,
+    hostIpv6: bgpIpv6 === "" ? fallback(6) : bgpIpv6,
+    ipv4IpipTunnelAddr: address(spec.bgp?.ipv4IPIPTunnelAddr),
+    ipv4VxlanTunnelAddr: address(spec.ipv4VXLANTunnelAddr),
+    ipv6VxlanTunnelAddr: address(spec.ipv6VXLANTunnelAddr),
+    vxlanTunnelMac: spec.vxlanTunnelMACAddr ?? "",
+    vxlanTunnelMacV6: spec.vxlanTunnelMACAddrV6 ?? "",
+    otherAddresses: addresses.flatMap(({ address: text, type }) => {
+      const ip = tryParseIpInNetwork(text)?.ip ?? tryParseIp(text);
+      return ip === undefined || (type !== "InternalIP" && type !== "ExternalIP")
+        ? []
+        : [formatIp(ip)];
+    }),
+  };
+}
+
+/** Canonical address, length kept; "" when absent. */
+function addressWithLength(text: string | undefined): string {
+  if (text === undefined || text === "") return "";
+  const parsed = tryParseIpInNetwork(text);
+  return parsed ? `${formatIp(parsed.ip)}/${parsed.cidr.prefixLen}` : canonicalIp(text);
+}
+
+function address(text: string | undefined): string {
+  return text === undefined || text === "" ? "" : canonicalIp(text);
+}
+
+export function modelIpPool(resource: IPPool): ModelIpPool {
+  const { spec } = resource;
+  return {
+    cidr: formatCidr(parseCidr(spec.cidr)),
+    ipipMode: spec.ipipMode,
+    vxlanMode: spec.vxlanMode,
+    natOutgoing: spec.natOutgoing ?? false,
+    disabled: spec.disabled ?? false,
+    allowedUses: spec.allowedUses,
+  };
+}
+
+export function modelClusterInformation(resource: ClusterInformation): ModelClusterInformation {
+  const { spec } = resource;
+  return {
+    ready: spec.datastoreReady ?? false,
+    clusterGuid: spec.clusterGUID ?? "",
+    clusterType: spec.clusterType ?? "",
+    calicoVersion: spec.calicoVersion ?? "",
+  };
+}
+
+/** Parameters whose v3 name is not their own name with a small first letter. */
+const RENAMED: Readonly<Record<string, string>> = {
+  ipipEnabled: "IpInIpEnabled",
+  ipipMTU: "IpInIpMtu",
+};
+
+export function modelFelixConfig(resource: FelixConfiguration): ModelFelixConfig {
+  const params: Record<string, string> = {};
+  for (const [field, value] of Object.entries(resource.spec)) {
+    if (field === "nodeSelector" || value === undefined || value === null) continue;
+    const name = RENAMED[field] ?? field.charAt(0).toUpperCase() + field.slice(1);
+    params[name] = rawText(field, value);
+  }
+  const { nodeSelector } = resource.spec;
+  return {
+    creationTimestamp: resource.metadata.creationTimestamp ?? "",
+    nodeSelector: typeof nodeSelector === "string" ? nodeSelector : "",
+    params,
+  };
+}
+
+/** How the value would stand in a configuration file. */
+function rawText(field: string, value: unknown): string {
+  if (typeof value === "string") return value;
+  if (typeof value === "number" || typeof value === "boolean") return String(value);
+  if (Array.isArray(value)) {
+    if (value.length === 0) return "none";
+    return value.map((one) => listItem(field, one)).join(",");
+  }
+  return Object.entries(value as Record<string, unknown>)
+    .map(([key, one]) => `${key}=${String(one)}`)
+    .join(",");
+}
+
+function listItem(field: string, item: unknown): string {
+  if (typeof item !== "object" || item === null) return String(item);
+  const fields = item as Readonly<Record<string, unknown>>;
+  if ("min" in fields && "max" in fields) return `${String(fields["min"])}-${String(fields["max"])}`;
+  if ("port" in fields) {
+    const net = typeof fields["net"] === "string" ? `:${fields["net"]}` : "";
+    return `${String(fields["protocol"]).toLowerCase()}${net}:${String(fields["port"])}`;
+  }
+  if ("name" in fields) return `${String(fields["name"])}=${String(fields["timeout"])}`;
+  throw inputError("bad-parameter", `${field} has a value of an unknown shape`, {
+    fields: { field },
+  });
+}
+
+/** The raw JSON of an IPAM block. Throws an input error when it is none. */
+export function modelIpamBlock(text: string): ModelIpamBlock | null {
+  const block = JSON.parse(text) as {
+    readonly cidr?: string;
+    readonly affinity?: string | null;
+    readonly deleted?: boolean;
+    readonly allocations?: readonly (number | null)[];
+    readonly attributes?: readonly { readonly secondary?: Record<string, string> | null }[];
+  };
+  if (typeof block.cidr !== "string") throw inputError("bad-block", "the IPAM block has no cidr");
+  if (block.deleted === true) return null;
+  const allocations = (block.allocations ?? []).flatMap((attribute, ordinal) => {
+    if (attribute === null) return [];
+    const node = block.attributes?.[attribute]?.secondary?.["node"] ?? "";
+    return [{ ordinal, node }];
+  });
+  return { cidr: formatCidr(parseCidr(block.cidr)), affinity: block.affinity ?? "", allocations };
+}

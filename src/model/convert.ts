@@ -1,0 +1,155 @@
+/**
+ * Objects of the datastore → model updates. An object's key in the model may depend on its content
+ * (a host endpoint's node, a pool's block), so the converter remembers what each path gave: what a
+ * path no longer gives is deleted. When two paths claim one key, the path first in byte order has it.
+ */
+import { decodeStored, parseResourcePath, type Resource, type ResourceId } from "#resource";
+import { compareBytes } from "#std";
+import {
+  modelClusterInformation,
+  modelFelixConfig,
+  modelIpamBlock,
+  modelIpPool,
+  modelNode,
+} from "./cluster.ts";
+import {
+  modelHostEndpoint,
+  modelNetworkSet,
+  modelWorkloadEndpoint,
+  workloadEndpointKey,
+} from "./endpoints.ts";
+import { modelKeyText } from "./keys.ts";
+import { ipamBlockCidr } from "./paths.ts";
+import { modelPolicy, profileUpdates, tierUpdate } from "./policies.ts";
+import type { ModelUpdate } from "./types.ts";
+
+export class ModelConverter {
+  /** Path → what it gives, by key text; paths that give nothing are absent. */
+  readonly #given = new Map<string, Map<string, ModelUpdate>>();
+  /** Key text → the paths that claim it, in byte order. */
+  readonly #claims = new Map<string, string[]>();
+
+  /** Paths that give something. */
+  paths(): MapIterator<string> {
+    return this.#given.keys();
+  }
+
+  /**
+   * What follows from a path's value; `null` is a deletion. Throws an input error for a value that
+   * cannot be used; call again with `null` then, so that the object counts as absent.
+   */
+  convert(path: string, value: string | null): readonly ModelUpdate[] {
+    const updates = value === null ? [] : presentUpdates(path, value);
+    const next = new Map<string, ModelUpdate>();
+    for (const update of updates) {
+      if (update.value !== null) next.set(modelKeyText(update.key), update);
+    }
+    const before = this.#given.get(path);
+    if (next.size > 0) this.#given.set(path, next);
+    else this.#given.delete(path);
+    const result: ModelUpdate[] = [];
+    for (const [text, update] of before ?? []) {
+      if (!next.has(text)) result.push(...this.#release(path, text, update));
+    }
+    for (const [text, update] of next) result.push(...this.#claim(path, text, update));
+    return result;
+  }
+
+  #claim(path: string, text: string, update: ModelUpdate): readonly ModelUpdate[] {
+    const claims = this.#claims.get(text);
+    if (claims === undefined) {
+      this.#claims.set(text, [path]);
+      return [update];
+    }
+    if (!claims.includes(path)) claims.push(path);
+    claims.sort(compareBytes);
+    return claims[0] === path ? [update] : [];
+  }
+
+  #release(path: string, text: string, update: ModelUpdate): readonly ModelUpdate[] {
+    const claims = this.#claims.get(text) ?? [];
+    const wasFirst = claims[0] === path;
+    const left = claims.filter((one) => one !== path);
+    if (left.length > 0) this.#claims.set(text, left);
+    else this.#claims.delete(text);
+    if (!wasFirst) return [];
+    const heir = left[0] === undefined ? undefined : this.#given.get(left[0])?.get(text);
+    return [heir ?? ({ key: update.key, value: null } as ModelUpdate)];
+  }
+}
+
+/** Whether a path can give anything at all. */
+export function isModelPath(path: string): boolean {
+  return parseResourcePath(path) !== undefined || ipamBlockCidr(path) !== undefined;
+}
+
+function presentUpdates(path: string, value: string): readonly ModelUpdate[] {
+  const cidr = ipamBlockCidr(path);
+  if (cidr !== undefined) {
+    return [{ key: { kind: "IPAMBlock", cidr }, value: modelIpamBlock(value) }];
+  }
+  const id = parseResourcePath(path);
+  return id === undefined ? [] : resourceUpdates(id, decodeStored(value));
+}
+
+/** Updates of one resource. Values are `null` where the resource has no effect. */
+export function resourceUpdates(id: ResourceId, resource: Resource): readonly ModelUpdate[] {
+  const { name } = id;
+  const namespace = id.namespace ?? "";
+  switch (resource.kind) {
+    case "NetworkPolicy":
+    case "GlobalNetworkPolicy":
+    case "StagedNetworkPolicy":
+    case "StagedGlobalNetworkPolicy":
+      return [
+        {
+          key: { kind: "Policy", policyKind: resource.kind, namespace, name },
+          value: modelPolicy(resource),
+        },
+      ];
+    case "Profile":
+      return profileUpdates(name, resource);
+    case "Tier":
+      return [tierUpdate(name, resource)];
+    case "WorkloadEndpoint": {
+      const key = workloadEndpointKey(namespace, name);
+      return key === undefined ? [] : [{ key, value: modelWorkloadEndpoint(resource) }];
+    }
+    case "HostEndpoint":
+      return [
+        {
+          key: { kind: "HostEndpoint", hostname: resource.spec.node ?? "", endpointId: name },
+          value: modelHostEndpoint(resource),
+        },
+      ];
+    case "NetworkSet":
+    case "GlobalNetworkSet":
+      return [
+        {
+          key: { kind: "NetworkSet", name: namespace === "" ? name : `${namespace}/${name}` },
+          value: modelNetworkSet(resource),
+        },
+      ];
+    default:
+      return clusterUpdates(name, resource);
+  }
+}
+
+function clusterUpdates(name: string, resource: Resource): readonly ModelUpdate[] {
+  switch (resource.kind) {
+    case "Node":
+      return [{ key: { kind: "Node", name }, value: modelNode(resource) }];
+    case "IPPool": {
+      const pool = modelIpPool(resource);
+      return [{ key: { kind: "IPPool", cidr: pool.cidr }, value: pool }];
+    }
+    case "FelixConfiguration":
+      return [{ key: { kind: "FelixConfiguration", name }, value: modelFelixConfig(resource) }];
+    case "ClusterInformation":
+      return name === "default"
+        ? [{ key: { kind: "ClusterInformation" }, value: modelClusterInformation(resource) }]
+        : [];
+    default:
+      return [];
+  }
+}

@@ -1,0 +1,50 @@
+/** Paths of the datastore that are not v3 resources: IPAM blocks, and where Felix writes status. */
+import { canonicalCidr } from "#ip";
+import { escapeName } from "#std";
+import type { WorkloadEndpointKey } from "./types.ts";
+
+const IPAM_ASSIGNMENT = "/calico/ipam/v2/assignment/";
+
+/** What the graph is computed from. */
+export const SYNC_PREFIXES = ["/calico/resources/v3/projectcalico.org/", IPAM_ASSIGNMENT] as const;
+
+/** CIDR of an IPAM block's path; undefined for other paths. */
+export function ipamBlockCidr(path: string): string | undefined {
+  const match = /^ipv[46]\/block\/([^/]+)-(\d+)$/.exec(
+    path.startsWith(IPAM_ASSIGNMENT) ? path.slice(IPAM_ASSIGNMENT.length) : "",
+  );
+  return match === null ? undefined : canonicalCidr(`${match[1] ?? ""}/${match[2] ?? ""}`);
+}
+
+/** `region` "" is none. Ends in `/`. */
+export function felixStatusPrefix(region: string, host: string): string {
+  const segment = region === "" ? "no-region" : `region-${region}`;
+  return `/calico/felix/v2/${segment}/host/${escapeName(host)}/`;
+}
+
+/** The agent's own status; kept with a time to live. */
+export function processStatusPath(region: string, host: string): string {
+  return `${felixStatusPrefix(region, host)}status`;
+}
+
+/** The last status, which stays when the agent is gone. */
+export function lastProcessStatusPath(region: string, host: string): string {
+  return `${felixStatusPrefix(region, host)}last_reported_status`;
+}
+
+export function workloadStatusPath(
+  region: string,
+  key: Omit<WorkloadEndpointKey, "kind">,
+): string {
+  const [orchestrator, workload, endpoint] = [
+    key.orchestratorId,
+    key.workloadId,
+    key.endpointId,
+  ].map(escapeName);
+  const prefix = felixStatusPrefix(region, key.hostname);
+  return `${prefix}workload/${orchestrator}/${workload}/endpoint/${endpoint}`;
+}
+
+export function hostEndpointStatusPath(host: string, name: string): string {
+  return `/calico/felix/v1/host/${escapeName(host)}/endpoint/${escapeName(name)}`;
+}

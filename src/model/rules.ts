@@ -1,0 +1,115 @@
+/** v3 rules → rules whose selectors and named ports the graph resolves to IP sets. */
+import type { IcmpMatch, Protocol } from "#policy";
+import { canonicalCidr } from "#ip";
+import { parsePort, type EntityRule, type V3Port, type V3Protocol, type V3Rule } from "#resource";
+import { inputError } from "#std";
+import type { ModelEntityRule, ModelPort, ModelRule } from "./types.ts";
+import { namespaceClause, ruleNamespaceSelector, serviceAccountSelector } from "./selectors.ts";
+
+const ACTIONS = { Allow: "allow", Deny: "deny", Log: "log", Pass: "next-tier" } as const;
+
+/** `namespace` is that of the policy, "" when it has none. */
+export function modelRules(
+  rules: readonly V3Rule[] | undefined,
+  namespace: string,
+): readonly ModelRule[] {
+  return (rules ?? []).map((rule) => modelRule(rule, namespace));
+}
+
+function modelRule(rule: V3Rule, namespace: string): ModelRule {
+  const protocol = modelProtocol(rule.protocol);
+  const notProtocol = modelProtocol(rule.notProtocol);
+  const icmp = modelIcmp(rule.icmp);
+  const notIcmp = modelIcmp(rule.notICMP);
+  const ipVersion = rule.ipVersion ?? familyOf(protocol);
+  return {
+    action: ACTIONS[rule.action],
+    ...(ipVersion === undefined ? {} : { ipVersion }),
+    ...(protocol === undefined ? {} : { protocol }),
+    ...(notProtocol === undefined ? {} : { notProtocol }),
+    ...(icmp === undefined ? {} : { icmp }),
+    ...(notIcmp === undefined ? {} : { notIcmp }),
+    source: modelEntity(rule.source ?? {}, namespace),
+    destination: modelEntity(rule.destination ?? {}, namespace),
+    ...httpOf(rule),
+    ...(rule.metadata?.annotations === undefined
+      ? {}
+      : { metadata: { annotations: rule.metadata.annotations } }),
+  };
+}
+
+/** ICMP by name belongs to one family; by number it does not say. */
+function familyOf(protocol: Protocol | undefined): 4 | 6 | undefined {
+  if (protocol === undefined || !("name" in protocol)) return undefined;
+  if (protocol.name === "icmp") return 4;
+  return protocol.name === "icmpv6" ? 6 : undefined;
+}
+
+/** Numbers may also come as text. */
+export function modelProtocol(protocol: V3Protocol | undefined): Protocol | undefined {
+  if (protocol === undefined) return undefined;
+  if (typeof protocol === "number") return { number: protocol };
+  return /^\d+$/.test(protocol) ? { number: Number(protocol) } : { name: protocol.toLowerCase() };
+}
+
+function modelIcmp(icmp: V3Rule["icmp"]): IcmpMatch | undefined {
+  if (icmp?.type === undefined) return undefined;
+  return { type: icmp.type, ...(icmp.code === undefined ? {} : { code: icmp.code }) };
+}
+
+function httpOf(rule: V3Rule): Pick<ModelRule, "http"> {
+  if (rule.http === undefined) return {};
+  const paths: ({ exact: string } | { prefix: string })[] = [];
+  for (const { exact, prefix } of rule.http.paths ?? []) {
+    if (exact !== undefined) paths.push({ exact });
+    else if (prefix !== undefined) paths.push({ prefix });
+  }
+  return { http: { methods: rule.http.methods ?? [], paths } };
+}
+
+function modelEntity(entity: EntityRule, namespace: string): ModelEntityRule {
+  const { services, serviceAccounts } = entity;
+  const service = services?.name === undefined || services.name === "" ? undefined : services;
+  return {
+    nets: (entity.nets ?? []).map(canonicalCidr),
+    notNets: (entity.notNets ?? []).map(canonicalCidr),
+    selector: entitySelector(entity, namespace),
+    notSelector: entity.notSelector ?? "",
+    ports: (entity.ports ?? []).map(modelPort),
+    notPorts: (entity.notPorts ?? []).map(modelPort),
+    ...(service === undefined
+      ? {}
+      : { service: { namespace: service.namespace ?? namespace, name: service.name } }),
+    originalSelector: entity.selector ?? "",
+    originalNotSelector: entity.notSelector ?? "",
+    originalNamespaceSelector: entity.namespaceSelector ?? "",
+    originalServiceAccountNames: serviceAccounts?.names ?? [],
+    originalServiceAccountSelector: serviceAccounts?.selector ?? "",
+  };
+}
+
+/** Text to be parsed once, together with the negated selector; "" = no restriction. */
+function entitySelector(entity: EntityRule, namespace: string): string {
+  const accounts = serviceAccountSelector(
+    entity.serviceAccounts?.names ?? [],
+    entity.serviceAccounts?.selector ?? "",
+  );
+  const own = joined(entity.selector ?? "", accounts ?? "");
+  const namespaces = entity.namespaceSelector ?? "";
+  if (namespaces !== "") return joined(ruleNamespaceSelector(namespaces), own);
+  // A rule of blocks and ports alone is not limited to the policy's namespace.
+  const scoped = namespace !== "" && (own !== "" || (entity.notSelector ?? "") !== "");
+  return scoped ? joined(namespaceClause(namespace), own) : own;
+}
+
+function joined(first: string, second: string): string {
+  if (first === "" || second === "") return first + second;
+  return `(${first}) && (${second})`;
+}
+
+export function modelPort(port: V3Port): ModelPort {
+  if (typeof port === "number") return { first: port, last: port };
+  const parsed = parsePort(port);
+  if (typeof parsed === "string") throw inputError("bad-port", parsed, { fields: { port } });
+  return "name" in parsed ? { name: parsed.name } : { first: parsed.first, last: parsed.last };
+}
