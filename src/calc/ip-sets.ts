@@ -1,9 +1,10 @@
 /**
  * Members of the IP sets that rules use. A set is a selector over endpoints and network sets, or
  * such a selector with a named port. One address may come from several items, so members are
- * counted; only the first and the last contribution are told.
+ * counted; only the first and the last contribution are told. Blocks inside another member of the
+ * same set are not told at all: kernels' interval sets refuse overlaps.
  */
-import { cidrHalves, formatCidr, parseCidr } from "#ip";
+import { cidrHalves, formatCidr, OverlapSuppressor, parseCidr, type OverlapChange } from "#ip";
 import type { EndpointPort, ModelHostEndpoint, ModelNetworkSet, ModelWorkloadEndpoint } from "#model";
 import type { IpSetId } from "#policy";
 import type { Labels, Selector } from "#selector";
@@ -42,6 +43,8 @@ interface Contribution {
 interface IpSet {
   readonly definition: IpSetDefinition;
   readonly members: RefCounts<string>;
+  /** Present once a member is more than a single address; before, nothing can overlap. */
+  overlaps?: OverlapSuppressor;
 }
 
 const PORT_PROTOCOLS = new Set(["tcp", "udp", "sctp"]);
@@ -124,7 +127,7 @@ export class IpSetIndex {
     const set = this.#sets.get(id);
     if (set === undefined || contribution === undefined) return;
     for (const member of membersOf(set.definition, contribution)) {
-      if (set.members.increment(member)) this.#events.onMemberAdded(id, member);
+      if (set.members.increment(member)) this.#tellAdded(id, set, member);
     }
   }
 
@@ -132,8 +135,32 @@ export class IpSetIndex {
     const set = this.#sets.get(id);
     if (set === undefined || contribution === undefined) return;
     for (const member of membersOf(set.definition, contribution)) {
-      if (set.members.decrement(member)) this.#events.onMemberRemoved(id, member);
+      if (set.members.decrement(member)) this.#tellRemoved(id, set, member);
     }
+  }
+
+  #tellAdded(id: IpSetId, set: IpSet, member: string): void {
+    if (set.overlaps === undefined) {
+      if (set.definition.type !== "NET" || isSingleAddress(member)) {
+        this.#events.onMemberAdded(id, member);
+        return;
+      }
+      set.overlaps = new OverlapSuppressor();
+      for (const known of set.members.keys()) {
+        if (known !== member) set.overlaps.add(parseCidr(known));
+      }
+    }
+    this.#tellChange(id, set.overlaps.add(parseCidr(member)));
+  }
+
+  #tellRemoved(id: IpSetId, set: IpSet, member: string): void {
+    if (set.overlaps === undefined) this.#events.onMemberRemoved(id, member);
+    else this.#tellChange(id, set.overlaps.remove(parseCidr(member)));
+  }
+
+  #tellChange(id: IpSetId, { publish, withdraw }: OverlapChange): void {
+    for (const cidr of publish) this.#events.onMemberAdded(id, formatCidr(cidr));
+    for (const cidr of withdraw) this.#events.onMemberRemoved(id, formatCidr(cidr));
   }
 }
 
@@ -148,6 +175,10 @@ function* membersOf(definition: IpSetDefinition, from: Contribution): Generator<
     if (namedPort.protocol !== "any" && namedPort.protocol !== port.protocol) continue;
     for (const address of from.addresses) yield `${address},${port.protocol}:${port.port}`;
   }
+}
+
+function isSingleAddress(net: string): boolean {
+  return net.endsWith(net.includes(":") ? "/128" : "/32");
 }
 
 function addressOf(block: string): string {

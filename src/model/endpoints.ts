@@ -7,7 +7,12 @@ import type {
   NetworkSet,
   WorkloadEndpoint,
 } from "#resource";
-import { SERVICE_ACCOUNT_PREFIX, NAMESPACE_PREFIX } from "./selectors.ts";
+import {
+  NAMESPACE_LABEL,
+  NAMESPACE_PREFIX,
+  SERVICE_ACCOUNT_LABEL,
+  SERVICE_ACCOUNT_PREFIX,
+} from "./selectors.ts";
 import { modelProtocol } from "./rules.ts";
 import type {
   EndpointPort,
@@ -59,19 +64,27 @@ export function modelWorkloadEndpoint(resource: WorkloadEndpoint): ModelWorkload
     ipv6Nets: nets.v6,
     ipv4Nat: ofFamily(4),
     ipv6Nat: ofFamily(6),
-    labels: ownLabels(metadata.labels ?? {}),
+    labels: workloadLabels(metadata.labels ?? {}, spec.serviceAccountName ?? ""),
     ports: modelPorts(spec.ports),
     allowSpoofedSourcePrefixes: (spec.allowSpoofedSourcePrefixes ?? []).map(blockText),
     annotations: metadata.annotations ?? {},
   };
 }
 
-/** Labels that only a profile may give would let a workload pose as one of another namespace. */
-function ownLabels(labels: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+/**
+ * Labels that only a profile may give are left out: they would let a workload pose as one of another
+ * namespace. The service account's name becomes a label.
+ */
+function workloadLabels(
+  labels: Readonly<Record<string, string>>,
+  serviceAccount: string,
+): Readonly<Record<string, string>> {
   const forged = (name: string): boolean =>
     name.startsWith(NAMESPACE_PREFIX) || name.startsWith(SERVICE_ACCOUNT_PREFIX);
-  if (!Object.keys(labels).some(forged)) return labels;
-  return Object.fromEntries(Object.entries(labels).filter(([name]) => !forged(name)));
+  const own = Object.keys(labels).some(forged)
+    ? Object.fromEntries(Object.entries(labels).filter(([name]) => !forged(name)))
+    : labels;
+  return serviceAccount === "" ? own : { ...own, [SERVICE_ACCOUNT_LABEL]: serviceAccount };
 }
 
 export function modelHostEndpoint(resource: HostEndpoint): ModelHostEndpoint {
@@ -93,7 +106,7 @@ export function modelNetworkSet(resource: NetworkSet | GlobalNetworkSet): ModelN
   const labels = metadata.labels ?? {};
   return {
     labels:
-      namespace === undefined ? labels : { ...labels, "projectcalico.org/namespace": namespace },
+      namespace === undefined ? labels : { ...labels, [NAMESPACE_LABEL]: namespace },
     nets: (spec.nets ?? []).map(blockText),
     profileIds: namespace === undefined ? [] : [`kns.${namespace}`],
   };

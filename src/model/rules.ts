@@ -94,7 +94,7 @@ function entitySelector(entity: EntityRule, namespace: string): string {
     entity.serviceAccounts?.names ?? [],
     entity.serviceAccounts?.selector ?? "",
   );
-  const own = joined(entity.selector ?? "", accounts ?? "");
+  const own = joined(accounts ?? "", entity.selector ?? "");
   const namespaces = entity.namespaceSelector ?? "";
   if (namespaces !== "") return joined(ruleNamespaceSelector(namespaces), own);
   // A rule of blocks and ports alone is not limited to the policy's namespace.

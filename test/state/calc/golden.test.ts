@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { CalcGraph } from "#calc";
-import { emptyState, fold, plain, type Folded } from "./fold.ts";
+import { emptyState, fold, plain } from "./fold.ts";
 import { goldenNames, readGolden } from "./golden.ts";
 
 for (const name of goldenNames()) {
