@@ -58,10 +58,8 @@ export function policySelector(parts: PolicySelectors): string {
   let text = parts.selector;
   if (parts.namespace !== "") text = appended(text, namespaceClause(parts.namespace));
   if (parts.serviceAccountSelector !== "") {
-    text = appended(
-      text,
-      prefixed(parts.serviceAccountSelector, SERVICE_ACCOUNT_PREFIX),
-    ).replaceAll("all()", HAS_SERVICE_ACCOUNT);
+    const accounts = prefixed(parts.serviceAccountSelector, SERVICE_ACCOUNT_PREFIX);
+    text = appended(text, accounts.replaceAll("all()", HAS_SERVICE_ACCOUNT));
   }
   if (parts.namespaceSelector !== "") {
     // As in Calico, this also turns an all() of the policy's own selector.
