@@ -11,25 +11,10 @@
 import type { FromDataplane, WorkloadEndpointId } from "#calc";
 import type { Datastore } from "#datastore";
 import { logger } from "#log";
-import { escapeName } from "#std";
+import { workloadStatusPath } from "#model";
 
 const log = logger("felix.status");
 const MAX_PAUSE_MS = 30_000;
-
-export function regionSegment(region: string): string {
-  return region === "" ? "no-region" : `region-${region}`;
-}
-
-export function hostStatusPrefix(region: string, host: string): string {
-  return `/calico/felix/v2/${regionSegment(region)}/host/${escapeName(host)}/`;
-}
-
-export function endpointStatusPath(prefix: string, id: WorkloadEndpointId): string {
-  const [orchestrator, workload, endpoint] = [id.orchestratorId, id.workloadId, id.endpointId].map(
-    escapeName,
-  );
-  return `${prefix}workload/${orchestrator}/${workload}/endpoint/${endpoint}`;
-}
 
 export class EndpointStatusReporter {
   readonly #store: Datastore;
@@ -54,13 +39,13 @@ export class EndpointStatusReporter {
 
   onStatus(message: FromDataplane): void {
     if (message.case === "workloadEndpointStatusUpdate") {
-      const path = endpointStatusPath(this.#prefix, message.value.id);
+      const path = this.#pathOf(message.value.id);
       const value = JSON.stringify({ status: message.value.status });
       if (this.#desired.get(path) === value) return;
       this.#desired.set(path, value);
       this.#want(path);
     } else if (message.case === "workloadEndpointStatusRemove") {
-      const path = endpointStatusPath(this.#prefix, message.value.id);
+      const path = this.#pathOf(message.value.id);
       this.#desired.delete(path);
       this.#want(path);
     }
@@ -76,6 +61,10 @@ export class EndpointStatusReporter {
     this.#closed = true;
     clearTimeout(this.#timer);
     await this.#round;
+  }
+
+  #pathOf({ orchestratorId, workloadId, endpointId }: WorkloadEndpointId): string {
+    return workloadStatusPath(this.#prefix, orchestratorId, workloadId, endpointId);
   }
 
   #want(path: string): void {

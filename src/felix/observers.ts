@@ -6,12 +6,13 @@ import type { FromDataplane, ToDataplane, WorkloadEndpoint, WorkloadEndpointId }
 import type { Datastore } from "#datastore";
 import { logCounts, logger } from "#log";
 import { gauge } from "#metrics";
+import { felixHostStatusPrefix } from "#model";
 import { messageOf } from "#std";
 import type { Agent } from "./agent.ts";
 import type { FelixValues } from "./config/params.ts";
 import type { FelixConfig } from "./config/resolve.ts";
 import { EndpointStatusFiles } from "./endpoint-files.ts";
-import { EndpointStatusReporter, hostStatusPrefix } from "./endpoint-status.ts";
+import { EndpointStatusReporter } from "./endpoint-status.ts";
 import { Health } from "./health.ts";
 import { serveHealth, serveMetrics, type RunningServer } from "./http-servers.ts";
 import { ProcessStatusReporter } from "./process-status.ts";
@@ -152,7 +153,7 @@ export class Observers {
 
   #startStatus({ values, origins }: FelixConfig): void {
     const { store, hostname, embedded } = this.#options;
-    const prefix = hostStatusPrefix(values.OpenstackRegion, hostname);
+    const prefix = felixHostStatusPrefix(values.OpenstackRegion, hostname);
     if (values.ReportingIntervalSecs > 0) {
       this.#process = new ProcessStatusReporter(store, {
         prefix,

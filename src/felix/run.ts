@@ -12,6 +12,7 @@ import { Agent, type AgentEnd } from "./agent.ts";
 import { datastoreSettings } from "./config/datastore-settings.ts";
 import { resolveConfig, type FelixConfig, type RawSources } from "./config/resolve.ts";
 import { makeDataplane } from "./dataplane.ts";
+import { initialiseEmbeddedStore } from "./first-start.ts";
 import { makeGraph } from "./graph.ts";
 import { Observers } from "./observers.ts";
 
@@ -146,7 +147,7 @@ async function openWithRetry(
   let complained = "";
   while (!stopping.aborted) {
     try {
-      return await openDatastore(settings, { serve: true, owner: "margay felix" });
+      return await openInitialised(settings);
     } catch (error) {
       if (!(error instanceof MargayError) || !error.retryable) throw error;
       if (error.message !== complained) log.warn("cannot open the datastore; retrying", { error });
@@ -155,6 +156,18 @@ async function openWithRetry(
     }
   }
   return undefined;
+}
+
+async function openInitialised(settings: DatastoreSettings): Promise<Datastore> {
+  const store = await openDatastore(settings, { serve: true, owner: "margay felix" });
+  if (settings.type !== "embedded") return store;
+  try {
+    await initialiseEmbeddedStore(store);
+    return store;
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
 }
 
 async function applyLogConfig({ values }: FelixConfig): Promise<void> {

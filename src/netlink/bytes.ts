@@ -8,12 +8,9 @@ import { endianness } from "node:os";
 import { bug, systemError } from "#std";
 
 export const NLM_F_REQUEST = 0x1;
-export const NLM_F_MULTI = 0x2;
 export const NLM_F_ACK = 0x4;
-export const NLM_F_ECHO = 0x8;
 export const NLM_F_DUMP_INTR = 0x10;
 export const NLM_F_REPLACE = 0x100;
-export const NLM_F_EXCL = 0x200;
 export const NLM_F_CREATE = 0x400;
 export const NLM_F_APPEND = 0x800;
 /** NLM_F_ROOT | NLM_F_MATCH */
@@ -21,9 +18,9 @@ export const NLM_F_DUMP = 0x300;
 export const NLMSG_ERROR = 2;
 export const NLMSG_DONE = 3;
 export const NLMSG_HEADER = 16;
-export const NLA_HEADER = 4;
+const NLA_HEADER = 4;
 export const NLA_F_NESTED = 0x8000;
-export const NLA_TYPE_MASK = 0x3fff;
+const NLA_TYPE_MASK = 0x3fff;
 /** nla_len is 16 bits and counts the attribute's header. */
 export const NLA_MAX_LENGTH = 0xffff;
 
@@ -48,6 +45,10 @@ export class NetlinkWriter {
 
   get length(): number {
     return this.#length;
+  }
+
+  get capacity(): number {
+    return this.#bytes.length;
   }
 
   reset(): void {
@@ -407,6 +408,19 @@ export class NetlinkReader {
     return this.#bytes.toString("utf8", this.#attrStart, end);
   }
 
+  /** True if the value is this ASCII text, with or without a closing NUL; makes no string. */
+  attrEquals(text: string): boolean {
+    const start = this.#attrStart;
+    const length = text.length;
+    const extra = this.#attrEnd - start - length;
+    if (extra < 0 || extra > 1) return false;
+    if (extra === 1 && this.#bytes[start + length] !== 0) return false;
+    for (let index = 0; index < length; index++) {
+      if (this.#bytes[start + index] !== text.charCodeAt(index)) return false;
+    }
+    return true;
+  }
+
   /** A copy of the value. */
   attrBytes(): Uint8Array {
     return Uint8Array.prototype.slice.call(this.#bytes, this.#attrStart, this.#attrEnd);
@@ -434,24 +448,23 @@ export function readMessages(bytes: Uint8Array): NetlinkMessage[] {
 }
 
 /**
- * Numbers the messages in `bytes` from `firstSeq` on, in place, and asks for an acknowledgement of
- * the last. Returns the last number used.
+ * Numbers the messages in `bytes` from `firstSeq` on, in place, makes each a request and adds
+ * `lastFlags` to the last. Returns the last number used.
  */
-export function numberMessages(bytes: Uint8Array, firstSeq: number, flags: number): number {
+export function numberMessages(bytes: Uint8Array, firstSeq: number, lastFlags: number): number {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   let seq = firstSeq;
-  let at = 0;
-  for (;;) {
+  for (let at = 0; ; seq++) {
     const length = view.getUint32(at, HOST_LITTLE);
     if (length < NLMSG_HEADER || at + length > bytes.length) throw bug("malformed netlink request");
-    view.setUint32(at + 8, seq, HOST_LITTLE);
     const next = at + pad4(length);
-    if (next >= bytes.length) break;
+    const last = next >= bytes.length;
+    const flags = view.getUint16(at + 6, HOST_LITTLE) | NLM_F_REQUEST | (last ? lastFlags : 0);
+    view.setUint16(at + 6, flags, HOST_LITTLE);
+    view.setUint32(at + 8, seq, HOST_LITTLE);
+    if (last) return seq;
     at = next;
-    seq++;
   }
-  view.setUint16(at + 6, view.getUint16(at + 6, HOST_LITTLE) | flags, HOST_LITTLE);
-  return seq;
 }
 
 function truncated(wanted: number, available: number): Error {

@@ -9,11 +9,11 @@ import { constants as osConstants } from "node:os";
 import { systemError } from "#std";
 
 // asm-generic/socket.h, linux/socket.h, linux/netlink.h
-export const AF_NETLINK = 16;
+const AF_NETLINK = 16;
 export const SOL_SOCKET = 1;
 export const SO_SNDBUF = 7;
 export const SO_RCVBUF = 8;
-export const SO_ATTACH_FILTER = 26;
+const SO_ATTACH_FILTER = 26;
 export const SO_SNDBUFFORCE = 32;
 export const SO_RCVBUFFORCE = 33;
 export const SOL_NETLINK = 270;
@@ -44,6 +44,7 @@ interface SystemCalls {
   readonly dup: IntFunction;
   readonly close: IntFunction;
   readonly setns: IntFunction;
+  readonly unshare: IntFunction;
   readonly errno: () => number;
   readonly address: (bytes: Uint8Array) => bigint;
 }
@@ -73,6 +74,7 @@ function load(): SystemCalls {
     dup: define("int dup(int fd)"),
     close: define("int close(int fd)"),
     setns: define("int setns(int fd, int kind)"),
+    unshare: define("int unshare(int flags)"),
     errno: () => koffi.errno(),
     address: (bytes) => koffi.address(bytes),
   };
@@ -198,4 +200,9 @@ export function closeFd(fd: number): number {
 /** setns(2); moves the calling thread only, so call it before any worker or thread-pool use. */
 export function setNetworkNamespace(fd: number): number {
   return checked(calls().setns(fd, CLONE_NEWNET));
+}
+
+/** unshare(2); the calling thread alone is in a new, empty network namespace afterwards. */
+export function unshareNetworkNamespace(): number {
+  return checked(calls().unshare(CLONE_NEWNET));
 }

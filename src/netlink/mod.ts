@@ -16,7 +16,24 @@ export {
   type NetlinkRefusal,
   type NetlinkSocketOptions,
 } from "./socket.ts";
-export { enterNetworkNamespace } from "./netns.ts";
+export { enterNetworkNamespace, enterNewNetworkNamespace } from "./netns.ts";
+export { openConntrack, type ConntrackKernel } from "./conntrack/kernel.ts";
+export {
+  NUD_PERMANENT,
+  RT_SCOPE_HOST,
+  RT_SCOPE_LINK,
+  RT_SCOPE_UNIVERSE,
+  RT_TABLE_MAIN,
+  RTN_LOCAL,
+  RTN_UNICAST,
+  RTPROT_BOOT,
+  RTPROT_KERNEL,
+  RTPROT_RA,
+} from "./route/constants.ts";
+export { FakeRouteKernel } from "./route/fake.ts";
+export { openRouteKernel, type RouteKernel } from "./route/kernel.ts";
+export type { Link, Neighbour, Route, RouteChange, RouteEvent } from "./route/types.ts";
+export { FakeNftKernel, FakeNftTable, type FakeNftSet } from "./nft/fakeTable.ts";
 export { openNftTable, type NftTableOptions } from "./nft/kernelTable.ts";
 export type { NftApplyResult, NftTable } from "./nft/table.ts";
 export type {

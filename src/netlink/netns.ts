@@ -1,7 +1,7 @@
 /** Network namespaces of the calling thread (setns(2)). */
 import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
-import { orThrow, setNetworkNamespace } from "./ffi.ts";
+import { orThrow, setNetworkNamespace, unshareNetworkNamespace } from "./ffi.ts";
 
 /** Where `ip netns` keeps its namespaces by name. */
 const NAMED = "/run/netns";
@@ -19,4 +19,12 @@ export function enterNetworkNamespace(nameOrPath: string): void {
   } finally {
     closeSync(fd);
   }
+}
+
+/**
+ * Moves the calling thread into a new network namespace, which lives as long as somebody is in it;
+ * child processes are born there. Throws a system error (EPERM without CAP_SYS_ADMIN).
+ */
+export function enterNewNetworkNamespace(): void {
+  orThrow("unshare(CLONE_NEWNET)", unshareNetworkNamespace());
 }

@@ -9,7 +9,6 @@ import {
   NLM_F_ACK,
   NLM_F_DUMP,
   NLM_F_DUMP_INTR,
-  NLM_F_REQUEST,
   NLMSG_DONE,
   NLMSG_ERROR,
   NLMSG_HEADER,
@@ -154,7 +153,7 @@ export class NetlinkSocket {
    */
   transact(bytes: Uint8Array): NetlinkAnswer {
     const firstSeq = this.#seq;
-    const lastSeq = numberMessages(bytes, firstSeq, NLM_F_REQUEST | NLM_F_ACK);
+    const lastSeq = numberMessages(bytes, firstSeq, NLM_F_ACK);
     this.#seq = lastSeq + 1;
     this.send(bytes);
     const replies: NetlinkMessage[] = [];
@@ -225,7 +224,7 @@ export class NetlinkSocket {
 
   #dumpOnce(bytes: Uint8Array, what: string): readonly NetlinkMessage[] | undefined {
     const seq = this.#seq++;
-    numberMessages(bytes, seq, NLM_F_REQUEST | NLM_F_DUMP);
+    numberMessages(bytes, seq, NLM_F_DUMP);
     this.send(bytes);
     const messages: NetlinkMessage[] = [];
     let interrupted = false;

@@ -78,20 +78,13 @@ function checkBool(value: unknown, context: Context): unknown {
 }
 
 function compileString(spec: StringSpec): Checker {
-  const { oneOf, anyCase = false, maxLength } = spec;
+  const { oneOf, anyCase = false } = spec;
   const format: Format | undefined = spec.format === undefined ? undefined : FORMATS[spec.format];
   const exact = oneOf === undefined ? undefined : new Set(oneOf);
   const folded = oneOf === undefined ? undefined : new Set(oneOf.map((one) => one.toLowerCase()));
   return (value, context) => {
     if (typeof value !== "string") {
       reportNotText(value, context);
-      return undefined;
-    }
-    if (maxLength !== undefined && value.length > maxLength) {
-      context.report("length", {
-        message: `has ${value.length} characters`,
-        allowed: `at most ${maxLength}`,
-      });
       return undefined;
     }
     if (value === "") return value;
@@ -169,7 +162,7 @@ function compileNumber(spec: NumberSpec): Checker {
 
 function compileList(spec: ListSpec): Checker {
   const item = compile(spec.of);
-  const { max, unique = false } = spec;
+  const { unique = false } = spec;
   return (value, context) => {
     if (!Array.isArray(value)) {
       context.report("type", {
@@ -179,9 +172,6 @@ function compileList(spec: ListSpec): Checker {
         hint: typeof value === "string" ? `did you mean [${value}]?` : undefined,
       });
       return undefined;
-    }
-    if (max !== undefined && value.length > max) {
-      context.report("length", { message: `has ${value.length} items`, allowed: `at most ${max}` });
     }
     const faults = context.errors.length;
     const result: unknown[] = [];
@@ -310,7 +300,11 @@ function checkField(
     const before = context.errors.length;
     checked = check(given, context);
     context.path.pop();
-    if (context.errors.length !== before) return;
+    if (context.errors.length !== before) {
+      // What is right inside a faulty part still counts for the checks of the whole.
+      if (isObject(checked)) result[name] = checked;
+      return;
+    }
   }
   const zero = spec.zero ?? "drop";
   const absent = checked === undefined || (zero === "drop" && isZero(checked));
@@ -362,7 +356,7 @@ function isObject(value: unknown): value is Record<string, unknown> {
 }
 
 /** A deep copy of JSON data; functions and the like, which JSON has not, vanish. */
-export function copyJson(value: unknown): unknown {
+function copyJson(value: unknown): unknown {
   if (Array.isArray(value)) return value.map((one) => copyJson(one) ?? null);
   if (isObject(value)) {
     const copy: Record<string, unknown> = {};

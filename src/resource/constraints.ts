@@ -11,7 +11,6 @@ export const CONSTRAINTS = {
   type: "values have the type of their field",
   enum: "values come from the field's list",
   range: "numbers lie inside the field's limits",
-  length: "texts and lists are no longer than allowed",
   unique: "lists without repetition have none",
   name: "names follow the kind's rule",
   namespace: "namespaced kinds have a namespace, global ones have none",

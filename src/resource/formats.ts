@@ -24,7 +24,7 @@ export interface Format {
 const LABEL = "[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?";
 const SUBDOMAIN = `${LABEL}(?:\\.${LABEL})*`;
 export const DNS_LABEL = new RegExp(`^${LABEL}$`);
-export const DNS_SUBDOMAIN = new RegExp(`^${SUBDOMAIN}$`);
+const DNS_SUBDOMAIN = new RegExp(`^${SUBDOMAIN}$`);
 const QUALIFIED_NAME = /^[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/;
 const LABEL_VALUE = /^(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/;
 

@@ -74,3 +74,13 @@ export {
   type ParsedPort,
 } from "./scalars.ts";
 export type { FieldSpec, ObjectSpec, TypeSpec } from "./schema.ts";
+export {
+  formatManifestError,
+  parseManifest,
+  type Manifest,
+  type ManifestError,
+  type ManifestOptions,
+  type ManifestResource,
+} from "./manifest.ts";
+export { toYaml } from "./yaml-output.ts";
+export { TIER_LABEL, withDerivedMetadata, withoutBookkeeping } from "./derive.ts";

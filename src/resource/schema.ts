@@ -33,7 +33,6 @@ export interface StringSpec {
   readonly oneOf?: readonly string[];
   /** `oneOf` in any case of letters, kept as written. */
   readonly anyCase?: boolean;
-  readonly maxLength?: number;
 }
 export interface NumberSpec {
   readonly kind: "int" | "float";
@@ -45,7 +44,6 @@ export interface NumberSpec {
 export interface ListSpec {
   readonly kind: "list";
   readonly of: TypeSpec;
-  readonly max?: number;
   readonly unique?: boolean;
 }
 export interface MapSpec {

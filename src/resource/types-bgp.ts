@@ -11,7 +11,7 @@ interface Base<K extends string, S> {
 interface Cidr {
   readonly cidr: string;
 }
-export interface SecretReference {
+interface SecretReference {
   readonly secretKeyRef?: { readonly name?: string; readonly key: string };
 }
 
@@ -54,7 +54,7 @@ export type BgpPeer = Base<
   }
 >;
 
-export interface BgpFilterRule {
+interface BgpFilterRule {
   readonly cidr?: string;
   readonly prefixLength?: { readonly min?: number; readonly max?: number };
   readonly source?: "RemotePeers";

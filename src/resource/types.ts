@@ -52,7 +52,7 @@ export interface IcmpFields {
   readonly code?: number;
 }
 
-export interface HttpPath {
+interface HttpPath {
   readonly exact?: string;
   readonly prefix?: string;
 }
@@ -91,8 +91,8 @@ export interface GlobalNetworkPolicySpec extends NetworkPolicySpec {
   readonly namespaceSelector?: string;
 }
 
-export type StagedAction = "Set" | "Delete" | "Learn" | "Ignore";
-export interface Staged {
+type StagedAction = "Set" | "Delete" | "Learn" | "Ignore";
+interface Staged {
   readonly stagedAction: StagedAction;
 }
 
@@ -190,7 +190,7 @@ export interface NodeSpec {
   };
   readonly addresses?: readonly { readonly address: string; readonly type?: string }[];
 }
-export interface NodeStatus {
+interface NodeStatus {
   readonly wireguardPublicKey?: string;
   readonly wireguardPublicKeyV6?: string;
   readonly podCIDRs?: readonly string[];

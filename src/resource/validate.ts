@@ -50,11 +50,9 @@ export function validateResource(value: unknown, options: ValidateOptions = {}):
   if (found === undefined) return { ok: false, errors: context.errors };
   // Absent `spec` means an empty one, so that its defaults and required fields count.
   const input = value as Record<string, unknown>;
-  const whole = input["spec"] == null ? { ...input, spec: {} } : input;
+  const whole = (input["spec"] ?? null) === null ? { ...input, spec: {} } : input;
   const resource = found.check(whole, context) as Resource | undefined;
-  if (resource !== undefined && context.errors.every((error) => error.path !== "metadata")) {
-    checkIdentity(found.info, resource, context);
-  }
+  if (resource?.metadata !== undefined) checkIdentity(found.info, resource, context);
   if (context.errors.length > 0 || resource === undefined) {
     return { ok: false, errors: context.errors };
   }
@@ -101,7 +99,7 @@ function checkHead(
 function checkIdentity(info: KindInfo, resource: Resource, context: Context): void {
   const { metadata } = resource;
   const { name, namespace } = metadata;
-  if (typeof name !== "string") return;
+  if (name === undefined) return;
   checkName(info.nameRule, name, context);
   if (info.fixedNames !== undefined && !info.fixedNames.includes(name)) {
     context.report("config-name", {
@@ -113,9 +111,10 @@ function checkIdentity(info: KindInfo, resource: Resource, context: Context): vo
   }
   checkNamespace(info, namespace, context);
   const { kind } = resource;
+  if (kind === "NetworkSet" || kind === "GlobalNetworkSet") checkReserved(metadata, context);
+  if (context.errors.some((error) => error.path.startsWith("spec"))) return;
   if (kind === "Tier") checkTier(name, resource.spec, context);
   if (kind === "WorkloadEndpoint") checkWorkloadName(metadata, resource.spec, context);
-  if (kind === "NetworkSet" || kind === "GlobalNetworkSet") checkReserved(metadata, context);
   if (kind === "FelixConfiguration" || kind === "BGPConfiguration") {
     checkConfigName(info, name, resource.spec, context);
   }

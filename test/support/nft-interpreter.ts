@@ -265,6 +265,8 @@ function metaOf(key: string, packet: Packet): Uint8Array {
       return Uint8Array.of(packet.family === 4 ? 2 : 10);
     case "l4proto":
       return Uint8Array.of(packet.of.protocol);
+    case "iiftype":
+      return hostU32(packet.link === undefined ? ARPHRD_NONE : ARPHRD_ETHER);
     case "mark":
       return hostU32(packet.mark);
     case "iifname":
@@ -277,6 +279,10 @@ function metaOf(key: string, packet: Packet): Uint8Array {
       throw new Error(`meta ${key} is not interpreted`);
   }
 }
+
+/** uapi/linux/if_arp.h */
+const ARPHRD_ETHER = 1;
+const ARPHRD_NONE = 0xfffe;
 
 function compares(op: (Expr & { type: "cmp" })["op"], order: number): "go on" | "break" {
   const holds = {

@@ -103,11 +103,11 @@ const PROTO_PORT = "ports as proto:port, proto:net:port, proto:[v6net]:port or p
 export const portList = listOf(PROTO_PORT, parseProtoPort, showProtoPort);
 
 function parseProtoPort(item: string): ProtoPort {
-  const match = /^(?:(?:([a-zA-Z]+):)?(?:\[([^\]]+)\]:|([\d./]+):)?)?(\d{1,5})$/.exec(item);
+  const match = /^(?:([a-zA-Z]+):)?(?:(.+):)?(\d{1,5})$/.exec(item);
   if (match === null) return refuse(PROTO_PORT, item);
   const protocol = (match[1] ?? "tcp").toLowerCase();
-  const port = Number(match[4]);
-  const net = match[2] ?? match[3];
+  const port = Number(match[3]);
+  const net = match[2]?.replace(/^\[(.+)\]$/, "$1");
   if ((protocol !== "tcp" && protocol !== "udp") || port > 65_535) return refuse(PROTO_PORT, item);
   if (net === undefined) return { protocol, port };
   const [host = "", prefix] = net.split("/");

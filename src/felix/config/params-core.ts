@@ -212,8 +212,8 @@ export const PROCESS_PARAMS = {
     "die used",
     "Region in the datastore paths of OpenStack endpoints and of status.",
   ),
-  MetadataAddr: param(hostname, "127.0.0.1", "die", "OpenStack metadata server."),
-  MetadataPort: param(int(0, 65_535), "8775", "die", "OpenStack metadata port."),
+  MetadataAddr: param(hostname, "127.0.0.1", "die used", "OpenStack metadata server."),
+  MetadataPort: param(int(0, 65_535), "8775", "die used", "OpenStack metadata port."),
   PolicySyncPathPrefix: param(file(), "", "", "Directory of the sockets of the policy-sync API."),
   UsageReportingEnabled: param(
     bool,

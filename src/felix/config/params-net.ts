@@ -149,16 +149,22 @@ export const POLICY_PARAMS = {
     "",
     "Margay always uses nf_tables; Disabled is refused by name in the log.",
   ),
+  NFTablesFlowTableOffload: param(
+    text,
+    "Disabled",
+    "",
+    "Forward established flows past the rules.",
+  ),
   NftablesRefreshInterval: param(
     seconds,
     "180",
-    "used",
+    "",
     "Time between full checks of the table; it is also listened to.",
   ),
   NftablesFilterAllowAction: param(
     acceptOrReturn,
     "ACCEPT",
-    "non-zero die used",
+    "non-zero die",
     "What happens to an allowed packet: the end, or what other tables say.",
   ),
   NftablesMangleAllowAction: param(
@@ -176,7 +182,7 @@ export const POLICY_PARAMS = {
   NftablesMarkMask: param(
     markMask,
     "0xffff0000",
-    "non-zero die",
+    "non-zero die used",
     "Bits of the packet mark that are the agent's.",
   ),
   DefaultEndpointToHostAction: param(
@@ -192,8 +198,8 @@ export const POLICY_PARAMS = {
     "Place of the rules in iptables' own chains.",
   ),
   LogPrefix: param(text, "calico-packet", "used", "Begin of the kernel's log lines for Log rules."),
-  LogActionRateLimit: param(logRate, "", "", "Most log lines of Log rules."),
-  LogActionRateLimitBurst: param(int(0, 9999), "5", "", "Burst of that limit."),
+  LogActionRateLimit: param(logRate, "", "used", "Most log lines of Log rules."),
+  LogActionRateLimitBurst: param(int(0, 9999), "5", "used", "Burst of that limit."),
   DisableConntrackInvalidCheck: param(
     bool,
     "false",

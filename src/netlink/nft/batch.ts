@@ -57,14 +57,17 @@ const END_LENGTH = 16 + 4;
 
 export class NftBatch {
   readonly items: BatchItem[] = [];
-  readonly #writer = new NetlinkWriter(INITIAL_CAPACITY);
+  readonly #writer: NetlinkWriter;
   readonly #family: NftFamily;
   readonly #table: string;
   #nextSetId = 1;
 
-  constructor(family: NftFamily, table: string) {
+  /** `writer` may be used again after the batch was sent. */
+  constructor(family: NftFamily, table: string, writer: NetlinkWriter = new NetlinkWriter()) {
     this.#family = family;
     this.#table = table;
+    this.#writer = writer;
+    writer.reset();
     writeBegin(this.#writer, 0);
   }
 
@@ -155,9 +158,9 @@ export class NftBatch {
     this.#writer.endMessage(mark);
   }
 
-  addSet(set: NftSet, layout: SetLayout, early: boolean): void {
+  addSet(set: NftSet, layout: SetLayout, capacity: number, early: boolean): void {
     const mark = this.#begin(NEWSET, NLM_F_CREATE, "create set", set.name, early);
-    encodeSet(this.#writer, set, layout, this.#nextSetId++);
+    encodeSet(this.#writer, set, layout, this.#nextSetId++, capacity);
     this.#writer.endMessage(mark);
   }
 

@@ -16,7 +16,6 @@ export const NFNLGRP_NFTABLES = 7;
 const message = (number: number): number => (NFNL_SUBSYS_NFTABLES << 8) | number;
 export const NEWTABLE = message(0);
 export const GETTABLE = message(1);
-export const DELTABLE = message(2);
 export const NEWCHAIN = message(3);
 export const GETCHAIN = message(4);
 export const DELCHAIN = message(5);
@@ -31,7 +30,6 @@ export const GETSETELEM = message(13);
 export const DELSETELEM = message(14);
 export const NEWGEN = message(15);
 export const GETGEN = message(16);
-export const NEWOBJ = message(18);
 export const GETOBJ = message(19);
 export const DELOBJ = message(20);
 
@@ -66,7 +64,7 @@ export const NFTA_SET = {
   id: 10,
   userdata: 13,
 } as const;
-export const NFTA_SET_DESC_CONCAT = 2;
+export const NFTA_SET_DESC = { size: 1, concat: 2 } as const;
 export const NFTA_SET_FIELD_LEN = 1;
 export const NFT_SET_ANONYMOUS = 0x1;
 export const NFT_SET_INTERVAL = 0x4;

@@ -31,7 +31,7 @@ export type ElementValue = number | string;
 export type Elements = Map<ElementKey, ElementValue>;
 
 /** nft's `*`: matches when nothing else does. This program never writes it, but must delete it. */
-export const CATCHALL: ElementKey = "catchall";
+const CATCHALL: ElementKey = "catchall";
 
 const NO_VALUE = "";
 const scratch = new NetlinkWriter(512);
@@ -218,8 +218,7 @@ function decodeElement(reader: NetlinkReader, layout: SetLayout): WireElement | 
   while (reader.nextAttr()) {
     if (reader.attrType === NFTA_SET_ELEM.flags) flags = reader.attrU32Be();
     else if (reader.attrType === NFTA_SET_ELEM.key) {
-      const bytes = decodeValue(reader.nested());
-      if (bytes !== undefined) key = elementKey(layout, bytes);
+      key = decodeKey(reader.nested(), layout);
     } else if (reader.attrType === NFTA_SET_ELEM.keyEnd) {
       const bytes = decodeValue(reader.nested());
       if (bytes !== undefined) keyEnd = latin1(bytes, layout.keyLen);
@@ -230,6 +229,15 @@ function decodeElement(reader: NetlinkReader, layout: SetLayout): WireElement | 
     }
   }
   return { flags, key, keyEnd, data };
+}
+
+/** As `elementKey`, without a copy on the way. */
+function decodeKey(data: NetlinkReader, layout: SetLayout): ElementKey | undefined {
+  while (data.nextAttr()) {
+    if (data.attrType !== NFTA_DATA_VALUE) continue;
+    return layout.keyLen === 4 ? data.attrI32Be() : data.attrLatin1();
+  }
+  return undefined;
 }
 
 function decodeData(data: NetlinkReader, layout: SetLayout): ElementValue | undefined {
@@ -271,10 +279,4 @@ function pairBounds(bounds: WireElement[], into: Elements): boolean {
   }
   if (open?.key !== undefined) into.set(open.key, joined("", open.data));
   return true;
-}
-
-/** For error messages: `0a000001`. */
-export function keyText(key: ElementKey): string {
-  if (key === CATCHALL) return "*";
-  return Buffer.from(typeof key === "number" ? latin1Number(key) : key, "latin1").toString("hex");
 }

@@ -6,10 +6,22 @@
 import type { NetlinkMessage } from "../bytes.ts";
 import { NETLINK_NETFILTER, NetlinkSocket, type NetlinkEvent } from "../socket.ts";
 import {
+  DELCHAIN,
+  DELRULE,
+  DELSET,
+  DELSETELEM,
   FAMILY_NUMBERS,
+  NEWCHAIN,
   NEWGEN,
+  NEWRULE,
+  NEWSET,
+  NEWSETELEM,
   NFNL_SUBSYS,
   NFNLGRP_NFTABLES,
+  NFTA_CHAIN,
+  NFTA_RULE,
+  NFTA_SET,
+  NFTA_SET_ELEM_LIST,
   NFTA_TABLE,
   type NftFamily,
 } from "./constants.ts";
@@ -25,8 +37,16 @@ const NLMSG_PID_OFFSET = 12;
 export interface NftEventHandlers {
   /** A commit of others ended; the kernel is at this generation. */
   generation(generation: number): void;
-  /** Our table was changed by others, or events were lost so that it may have been. */
-  touched(reason: "foreign-change" | "overrun"): void;
+  /** Others changed these of our table, or it may be anything (`all`). */
+  touched(names: ForeignNames | "all", reason: "foreign-change" | "overrun"): void;
+}
+
+/** Chains and sets of our table that others changed. */
+export class ForeignNames {
+  readonly chains = new Set<string>();
+  readonly sets = new Set<string>();
+  /** The table itself, or something that is neither. */
+  all = false;
 }
 
 export class NftEvents {
@@ -75,28 +95,52 @@ export class NftEvents {
 
   #handle(event: NetlinkEvent): void {
     if (event.kind === "overrun") {
-      this.#handlers.touched("overrun");
+      this.#handlers.touched("all", "overrun");
       return;
     }
-    let touched = false;
+    const names = new ForeignNames();
     for (const message of event.messages) {
       if (message.type >> 8 !== NFNL_SUBSYS) continue;
       if (message.type === NEWGEN) this.#handlers.generation(readGeneration(message.body));
-      else if (!touched && this.#isOurs(message)) touched = true;
+      else if (!names.all) this.#collect(message, names);
     }
-    if (touched) this.#handlers.touched("foreign-change");
+    if (names.all) this.#handlers.touched("all", "foreign-change");
+    else if (names.chains.size + names.sets.size > 0) {
+      this.#handlers.touched(names, "foreign-change");
+    }
   }
 
-  /** The table's name is the first attribute of every nf_tables message. */
-  #isOurs({ body }: NetlinkMessage): boolean {
-    if (body.u8() !== this.#family) return false;
+  #collect({ type, body }: NetlinkMessage, names: ForeignNames): void {
+    if (body.u8() !== this.#family) return;
     body.skip(3);
-    while (body.nextAttr()) {
-      if (body.attrType === NFTA_TABLE) return body.attrString() === this.#table;
+    const kind = KINDS.get(type);
+    let ours = false;
+    let name: string | undefined;
+    while (body.nextAttr() && (name === undefined || !ours)) {
+      if (body.attrType === NFTA_TABLE) {
+        if (!body.attrEquals(this.#table)) return;
+        ours = true;
+      } else if (body.attrType === kind?.attribute) {
+        name = body.attrString();
+      }
     }
-    return false;
+    if (!ours) return;
+    if (kind === undefined || name === undefined) names.all = true;
+    else names[kind.what].add(name);
   }
 }
+
+/** What a message is about: NFTA_RULE_CHAIN, NFTA_CHAIN_NAME, NFTA_SET_NAME, NFTA_SET_ELEM_LIST_SET. */
+const KINDS: ReadonlyMap<number, { what: "chains" | "sets"; attribute: number }> = new Map([
+  [NEWCHAIN, { what: "chains", attribute: NFTA_CHAIN.name }],
+  [DELCHAIN, { what: "chains", attribute: NFTA_CHAIN.name }],
+  [NEWRULE, { what: "chains", attribute: NFTA_RULE.chain }],
+  [DELRULE, { what: "chains", attribute: NFTA_RULE.chain }],
+  [NEWSET, { what: "sets", attribute: NFTA_SET.name }],
+  [DELSET, { what: "sets", attribute: NFTA_SET.name }],
+  [NEWSETELEM, { what: "sets", attribute: NFTA_SET_ELEM_LIST.set }],
+  [DELSETELEM, { what: "sets", attribute: NFTA_SET_ELEM_LIST.set }],
+]);
 
 /** Datagrams of one commit share their nlmsg_pid; the filter loads it in network order. */
 function dropOwn(portId: number): { code: number; jt: number; jf: number; k: number }[] {

@@ -62,9 +62,9 @@ export const NFT_EXTHDR_F_PRESENT = 1;
 export const NFT_LOOKUP_F_INV = 1;
 export const NFT_LIMIT_F_INV = 1;
 /** NFT_LIMIT_PKT_BURST_DEFAULT in the kernel's nft_limit.c. */
-export const LIMIT_BURST_DEFAULT = 5;
+const LIMIT_BURST_DEFAULT = 5;
 /** NFT_LOGLEVEL_WARNING: what the kernel takes when neither level nor group is given. */
-export const LOG_LEVEL_DEFAULT = 4;
+const LOG_LEVEL_DEFAULT = 4;
 export const NF_NAT_RANGE_PROTO_RANDOM_FULLY = 1 << 4;
 /** NF_LOG_PREFIXLEN - 1 */
 const LOG_PREFIX_MAX = 127;

@@ -5,19 +5,23 @@
  */
 import { inputError, systemError } from "#std";
 import type { Logger } from "#log";
-import { NETLINK_NETFILTER, NetlinkSocket, refusalError, type NetlinkRefusal } from "../socket.ts";
+import { NetlinkWriter } from "../bytes.ts";
+import { NETLINK_NETFILTER, NetlinkSocket } from "../socket.ts";
 import type { NftBatch } from "./batch.ts";
 import type { NftFamily } from "./constants.ts";
 import { DesiredSet } from "./desired.ts";
-import { NftEvents } from "./events.ts";
+import { BULK_BYTES, NftCommitter, type CommitResult } from "./commit.ts";
+import { ForeignNames, NftEvents } from "./events.ts";
 import {
   planBatch,
   sameHook,
   type DesiredChain,
   type KnownChain,
+  type KnownSet,
   type KnownTable,
+  type Plan,
 } from "./plan.ts";
-import { NftReader, type KernelTable } from "./readback.ts";
+import { NftReader, type KernelSet, type KernelTable } from "./readback.ts";
 import { encodeRule } from "./rule.ts";
 import type { NftApplyResult, NftTable } from "./table.ts";
 import type { NftChain, NftElement, NftSet } from "./types.ts";
@@ -26,8 +30,8 @@ const ATTEMPTS = 20;
 /** A batch must fit the socket's send buffer; 100,000 IPv6 addresses take 3 MB. */
 const SEND_BUFFER = 64 * 1024 * 1024;
 const RECEIVE_BUFFER = 8 * 1024 * 1024;
-/** From this size on the kernel is spared building a notification per element. */
-const BULK_BYTES = 64 * 1024;
+/** When others touched more chains and sets than this, everything is read again. */
+const MOST_SUSPECTS = 64;
 
 export interface NftTableOptions {
   readonly family: NftFamily;
@@ -51,13 +55,20 @@ class KernelNftTable implements NftTable {
   readonly #socket: NetlinkSocket;
   readonly #reader: NftReader;
   readonly #events: NftEvents;
+  readonly #committer: NftCommitter;
   readonly #chains = new Map<string, DesiredChain>();
   readonly #sets = new Map<string, DesiredSet>();
   /** Sets that the kernel still has, with what is known of them, in case they come back. */
   readonly #removedSets = new Map<string, DesiredSet>();
   readonly #dirtyChains = new Set<string>();
   readonly #dirtySets = new Set<string>();
+  #writer = new NetlinkWriter();
   #known: KnownTable | undefined;
+  /** What others touched and is to be read again. */
+  #suspects = new ForeignNames();
+  #applying = false;
+  /** This `apply` cannot mend what others may have done meanwhile; another one is wanted. */
+  #missed = false;
   /** Others changed the table since the last commit. */
   #foreign = false;
   /** And what they changed is not what is wanted. */
@@ -78,12 +89,13 @@ class KernelNftTable implements NftTable {
         generation: (generation) => {
           if (this.#known !== undefined) this.#known.generation = generation;
         },
-        touched: (reason) => this.#touched(reason),
+        touched: (names, reason) => this.#touched(names, reason),
       });
     } catch (error) {
       this.#socket.close();
       throw error;
     }
+    this.#committer = new NftCommitter(this.#socket, this.#reader, this.#events, options.name);
   }
 
   get repairs(): number {
@@ -91,7 +103,12 @@ class KernelNftTable implements NftTable {
   }
 
   get dirty(): boolean {
-    return this.#known === undefined || this.#dirtyChains.size > 0 || this.#dirtySets.size > 0;
+    const { chains, sets } = this.#suspects;
+    return (
+      this.#known === undefined ||
+      this.#dirtyChains.size + this.#dirtySets.size > 0 ||
+      chains.size + sets.size > 0
+    );
   }
 
   setChain(chain: NftChain): void {
@@ -165,20 +182,28 @@ class KernelNftTable implements NftTable {
   }
 
   apply(): NftApplyResult {
+    this.#applying = true;
+    try {
+      return this.#applyUntilAgreed();
+    } finally {
+      this.#applying = false;
+      if (this.#missed) queueMicrotask(() => this.#tell());
+      this.#missed = false;
+    }
+  }
+
+  #applyUntilAgreed(): NftApplyResult {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       this.#events.drain();
-      const known = this.#known ?? this.#readBack();
-      const batch = this.#plan(known);
+      const known = this.#known === undefined ? this.#readBack() : this.#refresh(this.#known);
+      if (known === undefined) continue;
+      const plan = this.#plan(known);
       // The plan asks for handles and may find that the chain is not what it was.
       if (this.#known === undefined) continue;
-      if (batch.items.length === 0) {
-        this.#settle(known);
-        return { messages: 0, generation: known.generation };
-      }
-      if (this.#commit(batch, known)) {
-        this.#settle(known);
-        return { messages: batch.items.length, generation: known.generation };
-      }
+      const messages = plan.batch.items.length;
+      if (messages > 0 && !this.#commit(plan.batch, known)) continue;
+      this.#settle(known, plan);
+      return { messages, generation: known.generation };
     }
     throw systemError("nft-busy", "others keep changing the ruleset", {
       retryable: true,
@@ -186,10 +211,13 @@ class KernelNftTable implements NftTable {
     });
   }
 
-  #plan(known: KnownTable): NftBatch {
+  #plan(known: KnownTable): Plan {
+    // The buffer of a bulk load is not kept for small changes.
+    if (this.#writer.capacity > BULK_BYTES) this.#writer = new NetlinkWriter();
     return planBatch({
       family: this.#options.family,
       table: this.#options.name,
+      writer: this.#writer,
       known,
       chains: this.#chains,
       sets: this.#sets,
@@ -215,6 +243,7 @@ class KernelNftTable implements NftTable {
     const kernel = this.#reader.table();
     const known = knownFrom(kernel);
     this.#known = known;
+    this.#suspects = new ForeignNames();
     const wanted = new Set([...this.#dirtyChains, ...this.#dirtySets]);
     this.#dirtyChains.clear();
     this.#dirtySets.clear();
@@ -234,105 +263,74 @@ class KernelNftTable implements NftTable {
     return known;
   }
 
+  /** Reads again what others touched. Undefined: the ruleset moved on meanwhile; start over. */
+  #refresh(known: KnownTable): KnownTable | undefined {
+    const { chains, sets } = this.#suspects;
+    if (chains.size + sets.size === 0) return known;
+    const wanted = new Set([...this.#dirtyChains, ...this.#dirtySets]);
+    for (const name of chains) {
+      const found = this.#reader.chain(name);
+      if (found === undefined) known.chains.delete(name);
+      else known.chains.set(name, found);
+      this.#noteChain(name);
+    }
+    for (const name of sets) this.#refreshSet(known, name);
+    if (this.#reader.generation() !== known.generation) {
+      this.#events.drain();
+      // Not explained by what was heard: trust nothing.
+      if (this.#reader.generation() !== known.generation) this.#known = undefined;
+      return undefined;
+    }
+    const dirty = [
+      ...[...chains].filter((name) => this.#dirtyChains.has(name)),
+      ...[...sets].filter((name) => this.#dirtySets.has(name)),
+    ];
+    if (dirty.some((name) => !wanted.has(name))) this.#damaged = true;
+    this.#suspects = new ForeignNames();
+    return known;
+  }
+
+  #refreshSet(known: KnownTable, name: string): void {
+    const found = this.#reader.set(name);
+    if (found === undefined) known.sets.delete(name);
+    else known.sets.set(name, knownSet(found));
+    this.#removedSets.delete(name);
+    const set = this.#sets.get(name);
+    if (set === undefined) {
+      if (found === undefined) this.#dirtySets.delete(name);
+      else this.#dirtySets.add(name);
+      return;
+    }
+    const usable = found?.layout.signature === set.layout.signature;
+    set.known(usable ? found.elements : undefined);
+    this.#noteSet(name, set);
+  }
+
   /** False: somebody committed in between; try again. Throws when the kernel refuses. */
   #commit(batch: NftBatch, known: KnownTable): boolean {
-    if (batch.length > this.#socket.maxSend) return this.#commitInParts(batch, known);
-    const bulk = batch.length > BULK_BYTES;
-    if (bulk) this.#events.pause();
-    try {
-      return this.#send(batch, known, batch.whole(known.generation), undefined);
-    } finally {
-      if (bulk) this.#resumeEvents(known);
-    }
-  }
-
-  /** A commit that came while the events were paused shows in the generation. */
-  #resumeEvents(known: KnownTable): void {
-    this.#events.resume();
-    if (this.#known !== undefined && this.#reader.generation() !== known.generation) {
-      this.#touched("missed");
-    }
-  }
-
-  /**
-   * Without CAP_NET_ADMIN in the first user namespace the send buffer is small. Then what is new,
-   * and so not yet used by any rule, goes first; the rest still is one transaction.
-   */
-  #commitInParts(batch: NftBatch, known: KnownTable): boolean {
-    const done = this.#partsOf(batch).every((indexes) => this.#sendPart(batch, known, indexes));
-    // Some parts may have been taken.
-    if (!done) this.#known = undefined;
-    return done;
-  }
-
-  #partsOf(batch: NftBatch): number[][] {
-    const limit = this.#socket.maxSend - PART_OVERHEAD;
-    const rest: number[] = [];
-    const parts: number[][] = [];
-    let size = Infinity;
-    for (const [index, { early }] of batch.items.entries()) {
-      const length = batch.sizeOf(index);
-      if (!early) {
-        rest.push(index);
-      } else if (size + length > limit) {
-        parts.push([index]);
-        size = length;
-      } else {
-        parts.at(-1)?.push(index);
-        size += length;
-      }
-    }
-    return rest.length === 0 ? parts : [...parts, rest];
-  }
-
-  #sendPart(batch: NftBatch, known: KnownTable, indexes: readonly number[]): boolean {
-    const bytes = batch.part(known.generation, indexes);
-    if (bytes.length > this.#socket.maxSend) {
-      this.#known = undefined;
-      throw systemError("nft-batch-too-long", "the change does not fit the socket's send buffer", {
-        fields: { bytes: bytes.length, limit: this.#socket.maxSend, see: "net.core.wmem_max" },
-      });
-    }
-    return this.#send(batch, known, bytes, indexes);
-  }
-
-  #send(
-    batch: NftBatch,
-    known: KnownTable,
-    bytes: Uint8Array,
-    indexes: readonly number[] | undefined,
-  ): boolean {
-    const count = indexes?.length ?? batch.items.length;
-    const answer = this.#socket.transactBatch(bytes, count);
-    const [refusal] = answer.refusals;
-    if (refusal === undefined) {
-      known.generation = nextGeneration(known.generation);
-      return true;
-    }
-    if (refusal.errno === "ERESTART") return this.#outdated(known);
-    this.#known = undefined;
-    const index = refusal.seq - answer.firstSeq - 1;
-    throw this.#refused(batch, indexes === undefined ? index : (indexes[index] ?? -1), refusal);
-  }
-
-  /** If the events explain the new generation and did not touch our table, only that is new. */
-  #outdated(known: KnownTable): false {
     const before = known.generation;
-    this.#events.drain();
-    if (this.#known !== undefined && known.generation === before) this.#touched("missed");
-    return false;
+    let result: CommitResult;
+    try {
+      result = this.#committer.commit(batch, known);
+    } catch (error) {
+      this.#known = undefined;
+      throw error;
+    }
+    if (result === "outdated") {
+      // If the events explain the new generation, only what they name is to be read again.
+      this.#events.drain();
+      if (known.generation === before) this.#known = undefined;
+      return false;
+    }
+    if (result === "partly") this.#known = undefined;
+    if (result === "missed") {
+      this.#missed = true;
+      this.#touched("all", "missed");
+    }
+    return result !== "partly";
   }
 
-  #refused(batch: NftBatch, index: number, refusal: NetlinkRefusal): Error {
-    const item = batch.items[index];
-    const what =
-      item === undefined
-        ? `commit to table ${this.#options.name}`
-        : `${item.action} ${item.name} in table ${this.#options.name}`;
-    return refusalError(what, refusal);
-  }
-
-  #settle(known: KnownTable): void {
+  #settle(known: KnownTable, plan: Plan): void {
     known.exists ||= this.#chains.size + this.#sets.size > 0;
     known.objects = [];
     for (const name of this.#dirtyChains) {
@@ -344,12 +342,13 @@ class KernelNftTable implements NftTable {
       const set = this.#sets.get(name);
       set?.committed();
       if (set === undefined) known.sets.delete(name);
-      else known.sets.set(name, set.layout.signature);
     }
+    for (const [name, set] of plan.sets) known.sets.set(name, set);
     this.#dirtyChains.clear();
     this.#dirtySets.clear();
     this.#removedSets.clear();
-    this.#foreign = false;
+    // After a bulk commit others may have come unnoticed.
+    if (this.#known !== undefined) this.#foreign = false;
     if (!this.#damaged) return;
     this.#damaged = false;
     this.#repairs++;
@@ -358,13 +357,23 @@ class KernelNftTable implements NftTable {
     });
   }
 
-  #touched(reason: "foreign-change" | "overrun" | "missed"): void {
-    this.#known = undefined;
+  #touched(names: ForeignNames | "all", reason: "foreign-change" | "overrun" | "missed"): void {
     this.#foreign = true;
+    if (names !== "all") {
+      for (const name of names.chains) this.#suspects.chains.add(name);
+      for (const name of names.sets) this.#suspects.sets.add(name);
+    }
+    const { chains, sets } = this.#suspects;
+    if (names === "all" || chains.size + sets.size > MOST_SUSPECTS) this.#known = undefined;
     this.#options.log?.debug("nf_tables table must be read back", {
       table: this.#options.name,
       reason,
     });
+    // `apply` mends what it finds itself; telling it in the midst would only call it again.
+    if (!this.#applying) this.#tell();
+  }
+
+  #tell(): void {
     for (const callback of this.#callbacks) callback();
   }
 
@@ -379,9 +388,6 @@ class KernelNftTable implements NftTable {
     this.#socket.close();
   }
 }
-
-/** Room for BEGIN and END. */
-const PART_OVERHEAD = 256;
 
 function sameChain(desired: DesiredChain | undefined, known: KnownChain | undefined): boolean {
   if (desired === undefined || known === undefined) return desired === known;
@@ -398,12 +404,11 @@ function knownFrom(kernel: KernelTable): KnownTable {
     exists: kernel.exists,
     generation: kernel.generation,
     chains: new Map(kernel.chains),
-    sets: new Map([...kernel.sets].map(([name, { layout }]) => [name, layout.signature])),
+    sets: new Map([...kernel.sets].map(([name, set]) => [name, knownSet(set)])),
     objects: kernel.objects,
   };
 }
 
-/** The kernel skips zero (nf_tables_commit). */
-function nextGeneration(generation: number): number {
-  return generation === 0xffffffff ? 1 : generation + 1;
+function knownSet({ layout, capacity }: KernelSet): KnownSet {
+  return { signature: layout.signature, capacity };
 }

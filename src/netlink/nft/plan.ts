@@ -3,10 +3,12 @@
  * asks for: what is deleted first (rules, then the elements and sets that they used, then chains,
  * which rules and verdict maps point to), then chains, sets, elements and at last the rules.
  */
+import type { NetlinkWriter } from "../bytes.ts";
 import { NftBatch } from "./batch.ts";
 import type { NftFamily } from "./constants.ts";
 import type { DesiredSet } from "./desired.ts";
 import { mentionsSet, type RuleBytes } from "./rule.ts";
+import { capacityFor } from "./sets.ts";
 import type { NftChain } from "./types.ts";
 
 export interface DesiredChain {
@@ -22,19 +24,26 @@ export interface KnownChain {
   handles: readonly number[] | undefined;
 }
 
+export interface KnownSet {
+  /** Of the layout. */
+  readonly signature: string;
+  /** Declared size; 0: none. */
+  readonly capacity: number;
+}
+
 /** What is known of the kernel, as of one generation. */
 export interface KnownTable {
   exists: boolean;
   generation: number;
   readonly chains: Map<string, KnownChain>;
-  /** Name → the layout's signature. */
-  readonly sets: Map<string, string>;
+  readonly sets: Map<string, KnownSet>;
   objects: readonly { readonly name: string; readonly type: number }[];
 }
 
 export interface PlanInput {
   readonly family: NftFamily;
   readonly table: string;
+  readonly writer: NetlinkWriter;
   readonly known: KnownTable;
   readonly chains: ReadonlyMap<string, DesiredChain>;
   readonly sets: ReadonlyMap<string, DesiredSet>;
@@ -54,8 +63,14 @@ interface ChainEdit {
   readonly recreate: boolean;
 }
 
-export function planBatch(input: PlanInput): NftBatch {
-  const batch = new NftBatch(input.family, input.table);
+export interface Plan {
+  readonly batch: NftBatch;
+  /** Sets that the batch creates. */
+  readonly sets: ReadonlyMap<string, KnownSet>;
+}
+
+export function planBatch(input: PlanInput): Plan {
+  const batch = new NftBatch(input.family, input.table, input.writer);
   const { known, sets, dirtySets } = input;
   const remade = [...dirtySets].filter((name) => {
     const set = sets.get(name);
@@ -80,10 +95,14 @@ export function planBatch(input: PlanInput): NftBatch {
   for (const name of removed) batch.deleteChain(name);
   for (const edit of edits) if (edit.recreate) batch.deleteChain(edit.chain.name);
 
+  const created = new Map<string, KnownSet>();
   for (const edit of edits) createChain(batch, edit, early);
   for (const name of dirtySets) {
     const set = sets.get(name);
-    if (set !== undefined && !canEdit(set, known)) batch.addSet(set.spec, set.layout, early);
+    if (set === undefined || canEdit(set, known)) continue;
+    const capacity = capacityFor(set.layout, set.wanted.size);
+    created.set(name, { signature: set.layout.signature, capacity });
+    batch.addSet(set.spec, set.layout, capacity, early);
   }
   for (const name of dirtySets) {
     const set = sets.get(name);
@@ -92,11 +111,16 @@ export function planBatch(input: PlanInput): NftBatch {
     else batch.addElements(name, set.layout, set.wanted, early);
   }
   for (const edit of edits) addRules(batch, edit, early);
-  return batch;
+  return { batch, sets: created };
 }
 
 function canEdit(set: DesiredSet, known: KnownTable): boolean {
-  return set.tracking && known.sets.get(set.spec.name) === set.layout.signature;
+  const kernel = known.sets.get(set.spec.name);
+  return (
+    set.tracking &&
+    kernel?.signature === set.layout.signature &&
+    (kernel.capacity === 0 || set.wanted.size <= kernel.capacity)
+  );
 }
 
 function* edited(input: PlanInput): Generator<DesiredSet> {

@@ -26,7 +26,7 @@ import {
   NFTA_OBJ,
   NFTA_RULE,
   NFTA_SET,
-  NFTA_SET_DESC_CONCAT,
+  NFTA_SET_DESC,
   NFTA_SET_ELEM_LIST,
   NFTA_SET_FIELD_LEN,
   NFTA_TABLE,
@@ -46,6 +46,8 @@ export interface KernelChain {
 
 export interface KernelSet {
   readonly layout: SetLayout;
+  /** Declared size; 0: none. */
+  readonly capacity: number;
   /** Undefined: not such as this program writes. */
   readonly elements: Elements | undefined;
 }
@@ -104,6 +106,35 @@ export class NftReader {
     return found;
   }
 
+  /** One chain with its rules; undefined if the kernel has none of that name. */
+  chain(name: string): KernelChain | undefined {
+    const found = this.#one(GETCHAIN, `get chain ${name}`, () =>
+      this.#writer.attrString(NFTA_CHAIN.name, name),
+    );
+    const chain = found === undefined ? undefined : this.#readChain(found.body);
+    return chain === undefined ? undefined : { hook: chain.hook, ...this.chainRules(name) };
+  }
+
+  /** One set with its elements; undefined if the kernel has none of that name. */
+  set(name: string): KernelSet | undefined {
+    const found = this.#one(GETSET, `get set ${name}`, () =>
+      this.#writer.attrString(NFTA_SET.name, name),
+    );
+    const set = found === undefined ? undefined : this.#readSet(found.body);
+    if (set === undefined) return undefined;
+    const { layout, capacity } = set;
+    return { layout, capacity, elements: this.#elements(name, layout) };
+  }
+
+  #one(type: number, what: string, more: () => void): NetlinkMessage | undefined {
+    try {
+      return this.#socket.request(this.#message(type, this.#table, more), what)[0];
+    } catch (error) {
+      if (errnoOf(error) === "ENOENT") return undefined;
+      throw error;
+    }
+  }
+
   #read(generation: number): KernelTable {
     const chains = new Map<string, KernelChain>();
     const sets = new Map<string, KernelSet>();
@@ -120,19 +151,14 @@ export class NftReader {
     for (const { body } of this.#dump(GETSET, this.#table, "list sets")) {
       const set = this.#readSet(body);
       if (set === undefined) continue;
-      sets.set(set.name, { layout: set.layout, elements: this.#elements(set.name, set.layout) });
+      const { name, layout, capacity } = set;
+      sets.set(name, { layout, capacity, elements: this.#elements(name, layout) });
     }
     return { exists: true, generation, chains, sets, objects: this.#objects() };
   }
 
   #exists(): boolean {
-    try {
-      this.#socket.request(this.#message(GETTABLE, this.#table), "get table");
-      return true;
-    } catch (error) {
-      if (errnoOf(error) === "ENOENT") return false;
-      throw error;
-    }
+    return this.#one(GETTABLE, "get table", () => {}) !== undefined;
   }
 
   #message(type: number, table: string | undefined, more?: () => void): Uint8Array {
@@ -215,12 +241,12 @@ export class NftReader {
   }
 
   /** Anonymous sets belong to the rule that names them and go with it. */
-  #readSet(body: NetlinkReader): { name: string; layout: SetLayout } | undefined {
+  #readSet(body: NetlinkReader): { name: string; layout: SetLayout; capacity: number } | undefined {
     if (!this.#ours(body)) return undefined;
     let table = "";
     let name = "";
     const layout = { flags: 0, keyType: 0, keyLen: 0, dataType: 0, dataLen: 0 };
-    let fieldLens: number[] = [];
+    let desc = { capacity: 0, fieldLens: [] as readonly number[] };
     while (body.nextAttr()) {
       if (body.attrType === NFTA_TABLE) table = body.attrString();
       else if (body.attrType === NFTA_SET.name) name = body.attrString();
@@ -229,10 +255,11 @@ export class NftReader {
       else if (body.attrType === NFTA_SET.keyLen) layout.keyLen = body.attrU32Be();
       else if (body.attrType === NFTA_SET.dataType) layout.dataType = body.attrU32Be();
       else if (body.attrType === NFTA_SET.dataLen) layout.dataLen = body.attrU32Be();
-      else if (body.attrType === NFTA_SET.desc) fieldLens = readFieldLens(body.nested());
+      else if (body.attrType === NFTA_SET.desc) desc = readDescription(body.nested());
     }
     if (table !== this.#table || (layout.flags & NFT_SET_ANONYMOUS) !== 0) return undefined;
-    return { name, layout: withSignature({ ...layout, fieldLens }) };
+    const { capacity, fieldLens } = desc;
+    return { name, capacity, layout: withSignature({ ...layout, fieldLens }) };
   }
 
   #elements(set: string, layout: SetLayout): Elements | undefined {
@@ -283,18 +310,23 @@ function hookNameOf(number: number | undefined): keyof typeof HOOK_NUMBERS | und
   return undefined;
 }
 
-function readFieldLens(desc: NetlinkReader): number[] {
-  const lens: number[] = [];
+function readDescription(desc: NetlinkReader): {
+  capacity: number;
+  fieldLens: readonly number[];
+} {
+  const fieldLens: number[] = [];
+  let capacity = 0;
   while (desc.nextAttr()) {
-    if (desc.attrType !== NFTA_SET_DESC_CONCAT) continue;
+    if (desc.attrType === NFTA_SET_DESC.size) capacity = desc.attrU32Be();
+    if (desc.attrType !== NFTA_SET_DESC.concat) continue;
     const concat = desc.nested();
     while (concat.nextAttr()) {
       if (concat.attrType !== NFTA_LIST_ELEM) continue;
       const field = concat.nested();
       while (field.nextAttr()) {
-        if (field.attrType === NFTA_SET_FIELD_LEN) lens.push(field.attrU32Be());
+        if (field.attrType === NFTA_SET_FIELD_LEN) fieldLens.push(field.attrU32Be());
       }
     }
   }
-  return lens;
+  return { capacity, fieldLens };
 }

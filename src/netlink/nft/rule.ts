@@ -18,7 +18,7 @@ import type { NftRule } from "./types.ts";
 export type RuleBytes = string;
 
 /** A rule in the kernel that this program never writes; equal to none of ours. */
-export const FOREIGN_RULE: RuleBytes = "foreign";
+const FOREIGN_RULE: RuleBytes = "foreign";
 
 const scratch = new NetlinkWriter(1024);
 

@@ -12,7 +12,7 @@ import {
   NFT_SET_MAP,
   NFTA_LIST_ELEM,
   NFTA_SET,
-  NFTA_SET_DESC_CONCAT,
+  NFTA_SET_DESC,
   NFTA_SET_FIELD_LEN,
   UDATA_SET,
 } from "./constants.ts";
@@ -31,7 +31,7 @@ interface Datatype {
   readonly byteOrder: number;
 }
 
-export const DATATYPES: Readonly<Record<KeyType, Datatype>> = {
+const DATATYPES: Readonly<Record<KeyType, Datatype>> = {
   ipv4_addr: { number: 7, len: 4, byteOrder: BIG_ENDIAN },
   ipv6_addr: { number: 8, len: 16, byteOrder: BIG_ENDIAN },
   ether_addr: { number: 9, len: 6, byteOrder: BIG_ENDIAN },
@@ -45,6 +45,8 @@ export const DATATYPES: Readonly<Record<KeyType, Datatype>> = {
 
 /** nft writes the types of a concatenation as one number, six bits each. */
 const TYPE_BITS = 6;
+
+const SIZED_FROM = 16_384;
 
 /** A set's declaration as the kernel keeps it; two sets with equal `signature` are interchangeable. */
 export interface SetLayout {
@@ -96,8 +98,24 @@ export function withSignature(layout: Omit<SetLayout, "signature">): SetLayout {
   return { ...layout, signature: parts.join(" ") };
 }
 
+/**
+ * A hash table whose size is declared is filled 2.5 times as fast as one that has to grow, but can
+ * hold no more than that; a set that outgrows it is made anew. So only big sets get one, with room
+ * to double. 0: none declared.
+ */
+export function capacityFor(layout: SetLayout, elements: number): number {
+  if (elements < SIZED_FROM || (layout.flags & NFT_SET_INTERVAL) !== 0) return 0;
+  return 2 ** Math.ceil(Math.log2(elements * 2));
+}
+
 /** The attributes of NEWSET after the table's name. */
-export function encodeSet(writer: NetlinkWriter, set: NftSet, layout: SetLayout, id: number): void {
+export function encodeSet(
+  writer: NetlinkWriter,
+  set: NftSet,
+  layout: SetLayout,
+  id: number,
+  capacity: number,
+): void {
   writer.attrString(NFTA_SET.name, set.name);
   writer.attrU32Be(NFTA_SET.flags, layout.flags);
   writer.attrU32Be(NFTA_SET.keyType, layout.keyType);
@@ -107,18 +125,24 @@ export function encodeSet(writer: NetlinkWriter, set: NftSet, layout: SetLayout,
     writer.attrU32Be(NFTA_SET.dataLen, layout.dataLen);
   }
   writer.attrU32Be(NFTA_SET.id, id);
+  encodeDescription(writer, layout, capacity);
+  writer.attrBytes(NFTA_SET.userdata, setUserdata(set));
+}
+
+function encodeDescription(writer: NetlinkWriter, layout: SetLayout, capacity: number): void {
+  if (layout.fieldLens.length === 0 && capacity === 0) return;
+  const desc = writer.beginNested(NFTA_SET.desc);
+  if (capacity > 0) writer.attrU32Be(NFTA_SET_DESC.size, capacity);
   if (layout.fieldLens.length > 0) {
-    const desc = writer.beginNested(NFTA_SET.desc);
-    const concat = writer.beginNested(NFTA_SET_DESC_CONCAT);
+    const concat = writer.beginNested(NFTA_SET_DESC.concat);
     for (const len of layout.fieldLens) {
       const field = writer.beginNested(NFTA_LIST_ELEM);
       writer.attrU32Be(NFTA_SET_FIELD_LEN, len);
       writer.endNested(field);
     }
     writer.endNested(concat);
-    writer.endNested(desc);
   }
-  writer.attrBytes(NFTA_SET.userdata, setUserdata(set));
+  writer.endNested(desc);
 }
 
 /** What `nft list` needs to print keys and data the right way round, and the comment. */

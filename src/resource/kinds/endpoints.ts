@@ -273,7 +273,7 @@ export const networkSetSpec: ObjectSpec = object([
 ]);
 
 /** Segments are joined by `-`, so a `-` inside one is doubled. */
-export function escapeSegment(segment: string): string {
+function escapeSegment(segment: string): string {
   return segment.replaceAll("-", "--");
 }
 

@@ -122,11 +122,12 @@ test("kinds", () => {
     ["EtcdEndpoints", "https://a:1, https://b:2/", ["https://a:1", "https://b:2"]],
     [
       "FailsafeInboundHostPorts",
-      "22,udp:10.0.0.0/8:53,tcp:[fd00::1]:80",
+      "22,udp:10.0.0.0/8:53,tcp:[fd00::1]:80,tcp:fd00::/8:81",
       [
         { protocol: "tcp", port: 22 },
         { protocol: "udp", port: 53, net: "10.0.0.0/8" },
         { protocol: "tcp", port: 80, net: "fd00::1/128" },
+        { protocol: "tcp", port: 81, net: "fd00::/8" },
       ],
     ],
     [
@@ -162,6 +163,7 @@ test("kinds", () => {
     ["EtcdEndpoints", "http://a:1/path"],
     ["EtcdCaFile", "/does/not/exist.pem"],
     ["FailsafeInboundHostPorts", "sctp:22"],
+    ["FailsafeInboundHostPorts", "tcp:nonsense:22"],
     ["FailsafeInboundHostPorts", "tcp:70000"],
     ["RouteTableRange", "1-251"],
     ["ExternalNodesCIDRList", "fd00::/8"],

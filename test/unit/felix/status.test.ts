@@ -5,16 +5,13 @@ import { join } from "node:path";
 import { test } from "node:test";
 import type { EndpointState, FromDataplane, WorkloadEndpoint } from "#calc";
 import { MemoryDatastore, type Datastore } from "#datastore";
+import { felixHostStatusPrefix } from "#model";
 import { systemError } from "#std";
 import { EndpointStatusFiles, statusFileName } from "../../../src/felix/endpoint-files.ts";
-import {
-  EndpointStatusReporter,
-  endpointStatusPath,
-  hostStatusPrefix,
-} from "../../../src/felix/endpoint-status.ts";
+import { EndpointStatusReporter } from "../../../src/felix/endpoint-status.ts";
 import { ProcessStatusReporter } from "../../../src/felix/process-status.ts";
 
-const PREFIX = hostStatusPrefix("", "node-a");
+const PREFIX = felixHostStatusPrefix("", "node-a");
 const id = (workloadId: string) => ({ orchestratorId: "k8s", workloadId, endpointId: "eth0" });
 const update = (workload: string, status: EndpointState): FromDataplane => ({
   case: "workloadEndpointStatusUpdate",
@@ -38,11 +35,7 @@ async function statuses(store: Datastore): Promise<Record<string, string>> {
   return Object.fromEntries(kvs.map(({ key, value }) => [key.slice(PREFIX.length), value]));
 }
 
-test("paths are Calico's", () => {
-  assert.equal(
-    endpointStatusPath(hostStatusPrefix("east", "a/b"), id("ns/pod")),
-    "/calico/felix/v2/region-east/host/a%2fb/workload/k8s/ns%2fpod/endpoint/eth0",
-  );
+test("file names are Felix's", () => {
   assert.equal(statusFileName(id("ns/a b+c'(x)")), "k8s ns%2Fa%20b+c%27%28x%29 eth0");
 });
 

@@ -17,6 +17,11 @@ export function u16(value: number): Uint8Array {
   return Uint8Array.of(value >> 8, value & 0xff);
 }
 
+/** Host order: device types. */
+export function u16Host(value: number): Uint8Array {
+  return u32Host(value).slice(hostOrder === "little" ? 0 : 2, hostOrder === "little" ? 2 : 4);
+}
+
 /** Host order: marks, classes, conntrack state bits. */
 export function u32Host(value: number): Uint8Array {
   const bytes = new Uint8Array(4);

@@ -4,20 +4,26 @@
  * are given out in the order of the contents, each taking the first free of its further hashes:
  * still a function of what is there, never of the order in which it came.
  */
-import { compareBytes } from "#std";
-import { hash32 } from "./names.ts";
+import { compareBytes, sha256 } from "#std";
 
-export type Hash32 = (content: string) => number;
+/** Gives 32 bits; 0 stands for "no class". */
+export type ClassHash = (content: string) => number;
+
+export const hashOfContent: ClassHash = (content) => {
+  const bytes = sha256(content);
+  const value = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0);
+  return value === 0 ? 1 : value;
+};
 
 export class ClassIds {
-  readonly #hash: Hash32;
+  readonly #hash: ClassHash;
   readonly #idByContent = new Map<string, number>();
   readonly #contentsByHash = new Map<number, Set<string>>();
   #collisions = 0;
-  /** Some content has, or may have to get, another number than its plain hash. */
+  /** Contents changed while some of them collide, or did until then. */
   #renumber = false;
 
-  constructor(hash: Hash32 = hash32) {
+  constructor(hash: ClassHash = hashOfContent) {
     this.#hash = hash;
   }
 
@@ -45,7 +51,7 @@ export class ClassIds {
   /** To be called after the last change and before `idOf`; true if any number may have changed. */
   settle(): boolean {
     if (!this.#renumber) return false;
-    this.#renumber = this.#collisions > 0;
+    this.#renumber = false;
     const taken = new Set<number>();
     for (const content of [...this.#idByContent.keys()].sort(compareBytes)) {
       let id = this.#hash(content);

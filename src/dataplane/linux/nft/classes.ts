@@ -14,7 +14,7 @@ import type { NftChain, NftElement, NftRule, NftTable } from "#netlink";
 import type { PolicyId, TierInfo } from "#policy";
 import { denyExprs, dropExprs } from "./actions.ts";
 import { u32Host } from "./bytes.ts";
-import { ClassIds, type Hash32 } from "./class-ids.ts";
+import { ClassIds, type ClassHash } from "./class-ids.ts";
 import { passMarkBit, type NftPolicyConfig } from "./config.ts";
 import {
   clearMarkBit,
@@ -67,7 +67,7 @@ export class EndpointClasses {
     table: NftTable,
     config: NftPolicyConfig,
     policies: Policies<EndpointClass>,
-    hash?: Hash32,
+    hash?: ClassHash,
   ) {
     this.#table = table;
     this.#config = config;

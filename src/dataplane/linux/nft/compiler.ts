@@ -11,7 +11,7 @@ import type { ToDataplane, WorkloadEndpointId } from "#calc";
 import type { IpFamily } from "#ip";
 import { logger } from "#log";
 import type { NftTable } from "#netlink";
-import type { Hash32 } from "./class-ids.ts";
+import type { ClassHash } from "./class-ids.ts";
 import { EndpointClasses, type EndpointClass } from "./classes.ts";
 import type { NftPolicyConfig } from "./config.ts";
 import { Endpoints } from "./endpoints.ts";
@@ -40,7 +40,7 @@ export class PolicyCompiler {
   #started = false;
 
   /** `hash` numbers classes; another one is for tests of collisions. */
-  constructor(config: NftPolicyConfig, table: NftTable, hash?: Hash32) {
+  constructor(config: NftPolicyConfig, table: NftTable, hash?: ClassHash) {
     const families: readonly IpFamily[] = config.ipv6Support ? [4, 6] : [4];
     this.#config = config;
     this.#table = table;

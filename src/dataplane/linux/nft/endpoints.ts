@@ -233,6 +233,7 @@ export class Endpoints {
       elements.set(`${set} ${hex(key)} ${value ?? ""}`, { set, element });
     };
     const device = ifname(name);
+    put(sets.known, device);
     put(sets.to, device, port.classes.ingress.id);
     put(sets.from, device, port.classes.egress.id);
     for (const cidr of cidrsOf(netsOf(endpoint))) {

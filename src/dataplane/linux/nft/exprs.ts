@@ -6,7 +6,7 @@
  */
 import type { Expr, NftRule, Reg, Verdict } from "#netlink";
 import { byteLength, ipBytes, isHostCidr, type Cidr, type IpFamily } from "#ip";
-import { ifnamePrefix, prefixMask, u16, u32Host, u8 } from "./bytes.ts";
+import { ifnamePrefix, prefixMask, u16, u16Host, u32Host, u8 } from "./bytes.ts";
 
 /** IANA protocol numbers. */
 export const IPPROTO = {
@@ -28,6 +28,9 @@ const CT_STATE = { invalid: 1, established: 2, related: 4 } as const;
 
 /** uapi/linux/netfilter/nf_tables.h, enum nft_reject_inet_code: port unreachable. */
 const NFT_REJECT_ICMPX_PORT_UNREACH = 1;
+
+/** uapi/linux/if_arp.h */
+const ARPHRD_ETHER = 1;
 
 export type Side = "src" | "dst";
 
@@ -169,21 +172,23 @@ export function deviceInSet(device: Device, set: string): Expr[] {
   return [loadDevice[device], lookup(set)];
 }
 
-/** The device has a value in the map (values are never 0). */
-export function deviceInMap(device: Device, map: string): Expr[] {
-  return [
-    loadDevice[device],
-    { type: "lookup", set: map, sreg: 0, dreg: 0 },
-    cmp("neq", u32Host(0)),
-  ];
-}
-
-/** Device → class → verdict; no match if the device or its class is missing. */
+/**
+ * Device → class → verdict; no match if the device or its class is missing.
+ *
+ * nft cannot list a map inside a map (1.0.6 aborts): it follows what each register was loaded with,
+ * and a map's result has no length there. So the class is looked up beside a copy of the device name,
+ * and the copy of two registers puts it where nft still sees the name: it lists the rule as
+ * `iifname vmap @from-class-chain`. In registers: name in 1–4 and 8–11, class in 9, then 8–9 to 0–1.
+ */
 export function deviceDispatch(device: Device, map: string, verdicts: string): Expr[] {
+  const load = loadDevice[device] as Expr & { type: "meta" };
+  const mask = new Uint8Array(8).fill(0xff);
   return [
-    loadDevice[device],
-    { type: "lookup", set: map, sreg: 0, dreg: 0 },
-    { type: "lookup", set: verdicts, sreg: 0, dreg: "verdict" },
+    { ...load, dreg: 1 },
+    { ...load, dreg: 8 },
+    { type: "lookup", set: map, sreg: 8, dreg: 9 },
+    { type: "bitwise", sreg: 8, dreg: 0, len: 8, mask, xor: new Uint8Array(8) },
+    { type: "lookup", set: verdicts, sreg: 1, dreg: "verdict" },
   ];
 }
 
@@ -193,9 +198,15 @@ export function deviceAndSourceInSet(family: IpFamily, set: string): Expr[] {
   return [loadIifname, { ...(load as Expr & { type: "payload" }), dreg: 4 }, lookup(set)];
 }
 
-/** Key `iifname . ether saddr` (offset 6, IEEE 802.3). */
+/** Key `iifname . ether saddr` (offset 6, IEEE 802.3), on Ethernet devices alone. */
 export function deviceAndSourceMacInSet(set: string): Expr[] {
-  return [loadIifname, { type: "payload", base: "link", offset: 6, len: 6, dreg: 4 }, lookup(set)];
+  return [
+    { type: "meta", key: "iiftype", dreg: 0 },
+    cmp("eq", u16Host(ARPHRD_ETHER)),
+    loadIifname,
+    { type: "payload", base: "link", offset: 6, len: 6, dreg: 4 },
+    lookup(set),
+  ];
 }
 
 export function ctStateAny(...states: readonly (keyof typeof CT_STATE)[]): Expr[] {

@@ -35,6 +35,8 @@ export interface MatchContext {
 }
 
 export interface Match {
+  /** Tells the family, which `fixed` begins with; lets nft print the addresses that follow. */
+  readonly family: readonly Expr[];
   /** All must hold. */
   readonly fixed: readonly Expr[];
   /** Of each, one must hold; none has fewer than two. */
@@ -120,7 +122,12 @@ class MatchBuilder {
     this.#ipSets("dst", rule.dstIpSetIds, rule.notDstIpSetIds);
     for (const id of rule.dstIpPortSetIds ?? []) this.#all(this.#endpointSet("dst", id));
     if (this.#never) return undefined;
-    return { fixed: this.#fixed, choices: this.#choices, literals: this.#literals };
+    return {
+      family: this.#family === undefined ? [] : familyIs(this.#family),
+      fixed: this.#fixed,
+      choices: this.#choices,
+      literals: this.#literals,
+    };
   }
 
   #all(exprs: readonly Expr[]): void {

@@ -43,6 +43,8 @@ export const chains = {
 } as const;
 
 export const sets = {
+  /** Interfaces of active endpoints. */
+  known: "workload-interfaces",
   /** ifname → class of the egress policy. */
   from: "from-class",
   /** ifname → class of the ingress policy. */
@@ -114,13 +116,6 @@ export function ipSetNetsName(id: string, family: IpFamily): string {
 /** Sets of literal CIDRs and ports, shared by all rules that list the same ones. */
 export function literalSetName(kind: "nets4" | "nets6" | "ports", content: string): string {
   return `${kind}-${digest(content)}`;
-}
-
-/** Never 0, which stands for "no class". */
-export function hash32(content: string): number {
-  const bytes = sha256(content);
-  const value = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0);
-  return value === 0 ? 1 : value;
 }
 
 /**

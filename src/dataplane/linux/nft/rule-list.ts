@@ -148,7 +148,9 @@ class ListRenderer {
     const last = once ? [...action, returnToCaller] : action;
     for (const [step, choice] of match.choices.entries()) {
       const next = step === match.choices.length - 1 ? last : [goto(nameOf(step + 1))];
-      const rules = choice.map((alternative) => nftRule([...alternative, ...next], comment));
+      const rules = choice.map((alternative) =>
+        nftRule([...match.family, ...alternative, ...next], comment),
+      );
       this.#chains.push({ name: nameOf(step), rules });
     }
     this.#rules.push(nftRule([...match.fixed, jump(nameOf(0))], comment));

@@ -7,7 +7,7 @@ import { parseCidr } from "#ip";
 import type { NftRule, NftTable } from "#netlink";
 import { dropExprs } from "./actions.ts";
 import { u32Host } from "./bytes.ts";
-import { ClassIds, type Hash32 } from "./class-ids.ts";
+import { ClassIds, type ClassHash } from "./class-ids.ts";
 import { accept, addressInCidr, familyIs, gotoVerdict, rule as nftRule } from "./exprs.ts";
 import { sets, spoofChain } from "./names.ts";
 
@@ -24,7 +24,7 @@ export class SpoofLists {
   readonly #lists = new Map<string, SpoofList>();
   readonly #dirty = new Set<string>();
 
-  constructor(table: NftTable, hash?: Hash32) {
+  constructor(table: NftTable, hash?: ClassHash) {
     this.#table = table;
     this.#ids = new ClassIds(hash);
   }

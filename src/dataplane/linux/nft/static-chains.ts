@@ -24,7 +24,6 @@ import {
   deviceAndSourceMacInSet,
   deviceDispatch,
   deviceHasPrefix,
-  deviceInMap,
   deviceInSet,
   drop,
   familyIs,
@@ -45,21 +44,32 @@ const PRIORITY = { raw: -300, filter: 0 } as const;
 export function staticSets(): { readonly set: NftSet; readonly elements: readonly NftElement[] }[] {
   const empty = (set: NftSet): { set: NftSet; elements: NftElement[] } => ({ set, elements: [] });
   return [
+    empty({ name: sets.known, key: ["ifname"] }),
     empty({ name: sets.from, key: ["ifname"], data: "mark" }),
     empty({ name: sets.to, key: ["ifname"], data: "mark" }),
-    empty({ name: sets.fromChain, key: ["mark"], data: "verdict" }),
-    empty({ name: sets.toChain, key: ["mark"], data: "verdict" }),
+    empty({ name: sets.fromChain, key: ["mark"], data: "verdict", comment: reachedBy(sets.from) }),
+    empty({ name: sets.toChain, key: ["mark"], data: "verdict", comment: reachedBy(sets.to) }),
     empty({ name: sets.source4, key: ["ifname", "ipv4_addr"] }),
     empty({ name: sets.source6, key: ["ifname", "ipv6_addr"] }),
     empty({ name: sets.mac, key: ["ifname", "ether_addr"] }),
     empty({ name: sets.macDeclared, key: ["ifname"] }),
     empty({ name: sets.spoof, key: ["ifname"], data: "mark" }),
-    empty({ name: sets.spoofChain, key: ["mark"], data: "verdict" }),
+    empty({
+      name: sets.spoofChain,
+      key: ["mark"],
+      data: "verdict",
+      comment: reachedBy(sets.spoof),
+    }),
     {
       set: { name: sets.portProtocols, key: ["inet_proto"] },
       elements: PORT_PROTOCOLS.map((number) => ({ key: u8(number) })),
     },
   ];
+}
+
+/** nft lists the two look-ups as one (see `deviceDispatch`). */
+function reachedBy(map: string): string {
+  return `looked up by the interface's value in ${map}`;
 }
 
 export function staticChains(config: NftPolicyConfig): NftChain[] {
@@ -235,7 +245,7 @@ function openStackRules(config: NftPolicyConfig): NftRule[] {
  * not asked again. The verdict maps come after what holds for every class.
  */
 function fromWorkloadRules(config: NftPolicyConfig): NftRule[] {
-  const rules = conntrackRules(config, "iifname", sets.from);
+  const rules = conntrackRules(config, "iifname");
   if (!config.allowVxlanPacketsFromWorkloads) {
     const exprs = [
       ...protocolIs(IPPROTO.udp),
@@ -265,19 +275,19 @@ function fromWorkloadRules(config: NftPolicyConfig): NftRule[] {
 
 function toWorkloadRules(config: NftPolicyConfig): NftRule[] {
   return [
-    ...conntrackRules(config, "oifname", sets.to),
+    ...conntrackRules(config, "oifname"),
     nftRule(deviceDispatch("oifname", sets.to, sets.toChain)),
     nftRule(dropExprs(), "Unknown interface"),
   ];
 }
 
-function conntrackRules(config: NftPolicyConfig, device: Device, map: string): NftRule[] {
+function conntrackRules(config: NftPolicyConfig, device: Device): NftRule[] {
   const rules: NftRule[] = [];
   if (!config.ipv6Support) {
     rules.push(nftRule([...familyIs(6), ...dropExprs()], "Ipv6Support is off"));
   }
   rules.push(
-    nftRule([...ctStateAny("established", "related"), ...deviceInMap(device, map), accept]),
+    nftRule([...ctStateAny("established", "related"), ...deviceInSet(device, sets.known), accept]),
   );
   if (!config.disableConntrackInvalidCheck) {
     rules.push(

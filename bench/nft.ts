@@ -1,0 +1,28 @@
+/**
+ * nf_tables: the declarative table beside `nft -f -`, `ipset restore` and the bare kernel (the same
+ * batch, encoded beforehand) on the same work, in a network namespace of its own.
+ */
+import { execFileSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { drawTable, type Figure, type Suite } from "./support/figures.ts";
+
+const INSIDE = fileURLToPath(new URL("nft/inside.ts", import.meta.url));
+
+export const suite: Suite = {
+  title: "nf_tables over netlink",
+  async run(): Promise<readonly Figure[]> {
+    const flags = process.getuid?.() === 0 ? ["-n"] : ["-Urn"];
+    const text = execFileSync("unshare", [...flags, process.execPath, INSIDE], {
+      encoding: "utf8",
+      maxBuffer: 1 << 26,
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    return JSON.parse(text) as Figure[];
+  },
+};
+
+if (import.meta.main) {
+  const figures = await suite.run();
+  const text = process.argv.includes("--json") ? JSON.stringify(figures) : drawTable(figures);
+  process.stdout.write(`${text}\n`);
+}

@@ -1,0 +1,253 @@
+/** The measurements of `bench/nft.ts`, inside their namespace; prints figures as JSON. */
+import { execFileSync, spawnSync } from "node:child_process";
+import { openNftTable, type NftElement, type NftTable } from "#netlink";
+import { NETLINK_NETFILTER, NetlinkSocket, NetlinkWriter } from "#netlink";
+import { NftBatch } from "../../src/netlink/nft/batch.ts";
+import { DesiredSet } from "../../src/netlink/nft/desired.ts";
+import { NftReader } from "../../src/netlink/nft/readback.ts";
+import { capacityFor } from "../../src/netlink/nft/sets.ts";
+import { median, type Figure } from "../support/figures.ts";
+
+const BULK = 100_000;
+const SETS = 2_000;
+const MEMBERS = 100;
+const CHAINS = 1_000;
+const RULES = 10;
+
+const figures: Figure[] = [];
+
+const key = (n: number): Uint8Array =>
+  Uint8Array.of(10, (n >>> 16) & 255, (n >>> 8) & 255, n & 255);
+const text = (n: number): string => key(n).join(".");
+const elements = (count: number, from = 0): NftElement[] =>
+  Array.from({ length: count }, (_, n) => ({ key: key(from + n) }));
+
+function milliseconds(body: () => void): number {
+  const start = performance.now();
+  body();
+  return performance.now() - start;
+}
+
+/** Median of `rounds` runs; `undo` is not timed. */
+function repeated(rounds: number, body: (round: number) => void, undo?: (round: number) => void) {
+  const samples: number[] = [];
+  for (let round = 0; round < rounds; round++) {
+    samples.push(milliseconds(() => body(round)));
+    undo?.(round);
+  }
+  return median(samples);
+}
+
+function nft(commands: string): void {
+  const { status, stderr } = spawnSync("nft", ["-f", "-"], { input: commands });
+  if (status !== 0) throw new Error(`nft: ${String(stderr)}`);
+}
+
+const flush = (): void => nft("flush ruleset");
+
+function withTable<T>(body: (table: NftTable) => T): T {
+  const table = openNftTable({ family: "inet", name: "bench" });
+  try {
+    return body(table);
+  } finally {
+    table.close();
+  }
+}
+
+/** The same batch as `apply` sends, encoded before the clock starts. */
+function bareKernel(socket: NetlinkSocket, table: string): number {
+  const set = new DesiredSet({ name: "big", key: ["ipv4_addr"] });
+  set.add(elements(BULK));
+  const batch = new NftBatch("inet", table, new NetlinkWriter());
+  batch.addTable();
+  batch.addSet(set.spec, set.layout, capacityFor(set.layout, BULK), true);
+  batch.addElements("big", set.layout, set.wanted, true);
+  const bytes = batch.whole(new NftReader(socket, "inet", table).generation());
+  return milliseconds(() => socket.transactBatch(bytes, batch.items.length));
+}
+
+function loadOnce(all: readonly NftElement[]): number {
+  return withTable((table) =>
+    milliseconds(() => {
+      table.setSet({ name: "big", key: ["ipv4_addr"] }, all);
+      table.apply();
+    }),
+  );
+}
+
+function bulkLoad(): void {
+  const socket = NetlinkSocket.open({ protocol: NETLINK_NETFILTER, sndBuf: 1 << 26 });
+  const all = elements(BULK);
+  const ours: number[] = [];
+  const kernel: number[] = [];
+  const tool: number[] = [];
+  const ipset: number[] = [];
+  const list = Array.from({ length: BULK }, (_, n) => text(n)).join(",");
+  const adds = Array.from({ length: BULK }, (_, n) => `add big ${text(n)}`).join("\n");
+  const commands = `table inet bench { set big { type ipv4_addr; elements = { ${list} }\n }\n }`;
+  const create = `create big hash:ip maxelem ${BULK * 2}\n`;
+  const runs = [
+    () => ours.push(loadOnce(all)),
+    () => kernel.push(bareKernel(socket, "bare")),
+    () => tool.push(milliseconds(() => nft(commands))),
+    () => {
+      ipset.push(milliseconds(() => execFileSync("ipset", ["restore"], { input: create + adds })));
+      execFileSync("ipset", ["destroy", "big"]);
+    },
+  ];
+  for (let round = 0; round < 6; round++) {
+    // In turns, since each leaves memory behind for the next.
+    for (let n = 0; n < runs.length; n++) {
+      runs[(n + round) % runs.length]?.();
+      flush();
+    }
+  }
+  socket.close();
+  const what = "load a set of 100,000 IPv4 addresses";
+  const figure = { what, unit: "ms", ours: median(ours) };
+  figures.push(
+    { ...figure, floor: median(kernel), floorIs: "bare kernel, same batch" },
+    { ...figure, floor: median(tool), floorIs: "nft -f -" },
+    { ...figure, floor: median(ipset), floorIs: "ipset restore" },
+  );
+}
+
+function smallDelta(): void {
+  withTable((table) => {
+    table.setSet({ name: "big", key: ["ipv4_addr"] }, elements(BULK));
+    table.apply();
+    const one = (round: number): NftElement[] => [{ key: key(BULK + (round & 0xff)) }];
+    const step = (round: number): void => {
+      if ((round & 1) === 0) table.addElements("big", one(round >> 1));
+      else table.removeElements("big", one(round >> 1));
+      table.apply();
+    };
+    repeated(20_000, step);
+    const ours = repeated(20_000, step) * 1_000;
+    const what = "add or remove one address in a set of 100,000";
+    const tool = repeated(20, (n) => nft(`add element inet bench big { ${text(BULK + 500 + n)} }`));
+    figures.push({ what, unit: "us", ours, floor: tool * 1_000, floorIs: "nft -f -", target: 20 });
+  });
+  flush();
+}
+
+const ruleOf = (n: number) => ({
+  exprs: [
+    { type: "payload", base: "network", offset: 12, len: 4, dreg: 0 },
+    { type: "cmp", op: "eq", sreg: 0, data: key(n) },
+    { type: "counter" },
+    { type: "verdict", verdict: { kind: "accept" } },
+  ] as const,
+});
+const chainOf = (name: number, from: number) => ({
+  name: `c${name}`,
+  rules: Array.from({ length: RULES }, (_, n) => ruleOf(from + n)),
+});
+
+function chainRewrite(): void {
+  withTable((table) => {
+    for (let n = 0; n < CHAINS; n++) table.setChain(chainOf(n, 0));
+    table.apply();
+    const rewrite = (round: number): void => {
+      table.setChain(chainOf(round % CHAINS, 100 + round));
+      table.apply();
+    };
+    repeated(200, rewrite);
+    const ours = repeated(400, rewrite);
+    const rules = (round: number): string =>
+      Array.from(
+        { length: RULES },
+        (_, n) => `add rule inet bench c7 ip saddr ${text(n + round)} counter accept`,
+      ).join("\n");
+    const tool = repeated(20, (round) => nft(`flush chain inet bench c7\n${rules(round)}`));
+    const what = "rewrite a chain of 10 rules among 1,000 chains";
+    figures.push({
+      what,
+      unit: "us",
+      ours: ours * 1_000,
+      floor: tool * 1_000,
+      floorIs: "nft -f -",
+    });
+  });
+  flush();
+}
+
+function manySets(): void {
+  const build = (table: NftTable): void => {
+    for (let n = 0; n < SETS; n++) {
+      const range = elements(MEMBERS).map(({ key: first }, m) => ({ key: first, end: key(m + 1) }));
+      const spaced = range.filter((_, m) => m % 2 === 0);
+      table.setSet({ name: `net${n}`, key: ["ipv4_addr"], interval: true }, spaced);
+      table.setChain(chainOf(n, 0));
+    }
+  };
+  withTable((table) => {
+    build(table);
+    const initial = milliseconds(() => table.apply());
+    figures.push({
+      what: "first apply of 2,000 CIDR sets of 50 and 2,000 chains of 10 rules",
+      unit: "ms",
+      ours: initial,
+    });
+    const one = (n: number): NftElement[] => [{ key: key(1_000 + n), end: key(1_001 + n) }];
+    const ours = repeated(300, (n) => {
+      table.addElements(`net${n % SETS}`, one(2 * n));
+      table.apply();
+    });
+    const tool = repeated(5, (n) => nft(`add element inet bench net${n} { 172.16.0.0/12 }`));
+    const what = "add one CIDR to one of 2,000 sets";
+    figures.push({
+      what,
+      unit: "us",
+      ours: ours * 1_000,
+      floor: tool * 1_000,
+      floorIs: "nft -f -",
+    });
+  });
+  withTable((table) => {
+    build(table);
+    table.apply();
+  });
+  const samples = repeated(3, () =>
+    withTable((table) => {
+      build(table);
+      if (table.apply().messages !== 0) throw new Error("a restart sent something");
+    }),
+  );
+  const tool = repeated(3, () =>
+    JSON.parse(execFileSync("nft", ["-j", "list", "ruleset"], { maxBuffer: 1 << 28 }).toString()),
+  );
+  const what = "start again over 2,000 sets and 2,000 chains, nothing to change";
+  figures.push({ what, unit: "ms", ours: samples, floor: tool, floorIs: "nft -j list ruleset" });
+  flush();
+}
+
+async function repair(): Promise<void> {
+  const table = openNftTable({ family: "inet", name: "bench" });
+  for (let n = 0; n < CHAINS; n++) table.setChain(chainOf(n, 0));
+  table.setSet({ name: "big", key: ["ipv4_addr"] }, elements(10_000));
+  table.apply();
+  const samples: number[] = [];
+  for (let round = 0; round < 10; round++) {
+    const repaired = new Promise<number>((resolve) => {
+      table.onForeignChange(() => {
+        table.apply();
+        resolve(performance.now());
+      });
+    });
+    nft("flush chain inet bench c1");
+    const start = performance.now();
+    samples.push((await repaired) - start);
+  }
+  table.close();
+  const what = "another program flushes a chain (10,000 rules, 10,000 elements) → repaired";
+  figures.push({ what, unit: "ms", ours: median(samples), target: 100 });
+  flush();
+}
+
+bulkLoad();
+smallDelta();
+chainRewrite();
+manySets();
+await repair();
+process.stdout.write(JSON.stringify(figures));

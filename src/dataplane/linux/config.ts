@@ -1,0 +1,40 @@
+/** Settings of the Linux dataplane, beside those of the policy table. */
+import type { Ip } from "#ip";
+import { defaultNftPolicyConfig, type NftPolicyConfig } from "./nft/config.ts";
+
+export interface LinuxDataplaneConfig {
+  readonly policy: NftPolicyConfig;
+  /** Name of the table in the `inet` family. */
+  readonly tableName: string;
+  /** Number in the kernel of the routes and neighbour entries that are ours; not RTPROT_BOOT (3). */
+  readonly routeProtocol: number;
+  /** Metrics. */
+  readonly ipv4RoutePriority: number;
+  readonly ipv6RoutePriority: number;
+  /** Preferred source address of the host towards workloads. */
+  readonly ipv4RouteSource?: Ip;
+  readonly ipv6RouteSource?: Ip;
+  /** Routes of others on workload interfaces are removed. */
+  readonly removeExternalRoutes: boolean;
+  /** Switch forwarding on. */
+  readonly ipForwarding: boolean;
+  /** Interfaces that are not looked at. */
+  readonly interfaceExclude: readonly RegExp[];
+  /** Milliseconds between complete re-reads; 0 for none. */
+  readonly interfaceRefreshMs: number;
+  readonly routeRefreshMs: number;
+}
+
+/** As Felix's parameters have it, but for the protocol: a number of our own makes ownership clear. */
+export const defaultLinuxDataplaneConfig: LinuxDataplaneConfig = {
+  policy: defaultNftPolicyConfig,
+  tableName: "margay",
+  routeProtocol: 80,
+  ipv4RoutePriority: 1024,
+  ipv6RoutePriority: 1024,
+  removeExternalRoutes: true,
+  ipForwarding: true,
+  interfaceExclude: [/^kube-ipvs0$/],
+  interfaceRefreshMs: 90_000,
+  routeRefreshMs: 90_000,
+};

@@ -1,0 +1,274 @@
+/**
+ * Routes to local workloads in the main table: desired against what the kernel has, the difference
+ * in one batch, additions first.
+ *
+ * Ours: routes with our protocol number, wherever; and on workload interfaces those of others, unless
+ * told to leave them, but never the kernel's own nor a router advertisement's. A route of others goes
+ * only after a grace period: a CNI plugin makes the route before it tells the datastore.
+ */
+import { formatCidr, type Cidr } from "#ip";
+import {
+  refusalError,
+  RT_SCOPE_LINK,
+  RT_SCOPE_UNIVERSE,
+  RT_TABLE_MAIN,
+  RTN_LOCAL,
+  RTN_UNICAST,
+  RTPROT_BOOT,
+  RTPROT_KERNEL,
+  RTPROT_RA,
+  type Link,
+  type Route,
+  type RouteChange,
+  type RouteKernel,
+} from "#netlink";
+import { DeltaTracker, MultiMap } from "#std";
+import type { LinuxDataplaneConfig } from "./config.ts";
+import { NOTHING_DONE, type DriverResult } from "./driver.ts";
+
+const FOREIGN_GRACE_MS = 10_000;
+const IPV6_LINK_LOCAL_W0 = 0xfe80;
+
+export interface RouteDriverOptions {
+  readonly kernel: RouteKernel;
+  readonly config: LinuxDataplaneConfig;
+  readonly linkByIndex: (index: number) => Link | undefined;
+  readonly nowMs: () => number;
+  /** A route of ours to nobody's address any more was deleted. */
+  readonly onStale: (dst: Cidr) => void;
+  /** `problemOf` the destination changed. */
+  readonly onProblem: (dst: string) => void;
+}
+
+export class RouteDriver {
+  readonly #options: RouteDriverOptions;
+  readonly #tracker = new DeltaTracker<string, Route>({ equal: sameRoute });
+  readonly #actualKeysByOif = new MultiMap<number, string>();
+  /** Destination → key of what is desired for it. */
+  readonly #desiredKeys = new Map<string, string>();
+  /** When others' routes that must go were first seen. */
+  readonly #foreignSinceMs = new Map<string, number>();
+  readonly #problems = new Map<string, string>();
+
+  constructor(options: RouteDriverOptions) {
+    this.#options = options;
+  }
+
+  /** Why there is no route to the destination though there should be one. */
+  problemOf(dst: string): string | undefined {
+    return this.#problems.get(dst);
+  }
+
+  wants(dst: Cidr): boolean {
+    return this.#desiredKeys.has(formatCidr(dst));
+  }
+
+  /** Packets to `dst` go out of this interface; undefined: no route of ours. */
+  setWorkload(dst: Cidr, ifindex: number | undefined): void {
+    if (ifindex === undefined) return this.#setDesired(dst, undefined);
+    const { config } = this.#options;
+    const v4 = dst.family === 4;
+    const prefSrc = v4 ? config.ipv4RouteSource : config.ipv6RouteSource;
+    this.#setDesired(dst, {
+      dst,
+      table: RT_TABLE_MAIN,
+      protocol: config.routeProtocol,
+      type: RTN_UNICAST,
+      scope: v4 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE,
+      tos: 0,
+      priority: v4 ? config.ipv4RoutePriority : config.ipv6RoutePriority,
+      oif: ifindex,
+      ...(prefSrc === undefined ? {} : { prefSrc }),
+    });
+  }
+
+  /** Any other route of ours. */
+  setSpecial(route: Route): void {
+    this.#setDesired(route.dst, route);
+  }
+
+  removeSpecial(dst: Cidr): void {
+    this.#setDesired(dst, undefined);
+  }
+
+  #setDesired(dst: Cidr, route: Route | undefined): void {
+    const text = formatCidr(dst);
+    const before = this.#desiredKeys.get(text);
+    const after = route && routeKey(route);
+    if (before !== undefined && before !== after) this.#tracker.deleteDesired(before);
+    if (route === undefined || after === undefined) {
+      this.#desiredKeys.delete(text);
+      this.#setProblem(text, undefined);
+      return;
+    }
+    this.#desiredKeys.set(text, after);
+    this.#tracker.setDesired(after, route);
+  }
+
+  /** A route came, was replaced or went, by another's hand. */
+  observe(route: Route, present: boolean, replaced: boolean): void {
+    const key = routeKey(route);
+    if (!present) return this.#setAbsent(key);
+    if (replaced) this.#displaced(route, key);
+    if (this.#isOurs(route)) this.#setPresent(key, route);
+  }
+
+  /** A replacement leaves one route for a destination and metric; no deletion is told. */
+  #displaced(route: Route, key: string): void {
+    const desired = this.#desiredKeys.get(formatCidr(route.dst));
+    if (desired === undefined || desired === key) return;
+    const known = this.#tracker.actual.get(desired);
+    if (known?.priority === route.priority && known.tos === route.tos) this.#setAbsent(desired);
+  }
+
+  /** The interface went down or away, and its routes with it; IPv4 tells of no deletion. */
+  forgetInterface(index: number): void {
+    for (const key of [...this.#actualKeysByOif.get(index)]) this.#setAbsent(key);
+  }
+
+  /** Reads all back. `observe` sees each of the main table's routes. */
+  resync(observe: (route: Route) => void): void {
+    const found = new Set<string>();
+    for (const family of [4, 6] as const) {
+      for (const route of this.#options.kernel.routes(family)) {
+        observe(route);
+        if (!this.#isOurs(route)) continue;
+        const key = routeKey(route);
+        found.add(key);
+        this.#setPresent(key, route);
+      }
+    }
+    for (const key of [...this.#tracker.actual.keys()]) if (!found.has(key)) this.#setAbsent(key);
+  }
+
+  /** Something can be written now. */
+  get dirty(): boolean {
+    if (this.#tracker.pendingUpdates.size > 0) return true;
+    for (const key of this.#tracker.pendingDeletions) if (this.#mayDelete(key)) return true;
+    return false;
+  }
+
+  /** Milliseconds until a route of others may be removed; undefined: none waits. */
+  graceLeftMs(): number | undefined {
+    let left: number | undefined;
+    for (const key of this.#tracker.pendingDeletions) {
+      const since = this.#foreignSinceMs.get(key);
+      if (since === undefined) continue;
+      const ms = Math.max(0, since + FOREIGN_GRACE_MS - this.#options.nowMs());
+      left = Math.min(left ?? ms, ms);
+    }
+    return left;
+  }
+
+  apply(): DriverResult {
+    const { pendingUpdates, pendingDeletions } = this.#tracker;
+    if (pendingUpdates.size === 0 && pendingDeletions.size === 0) return NOTHING_DONE;
+    const changes: RouteChange[] = [];
+    const keys: string[] = [];
+    for (const [key, route] of pendingUpdates) {
+      changes.push({ kind: "replaceRoute", route });
+      keys.push(key);
+    }
+    for (const key of pendingDeletions) {
+      const route = this.#tracker.actual.get(key);
+      if (route === undefined || !this.#mayDelete(key)) continue;
+      if (!this.#isOurs(route)) {
+        // Its interface was renamed since: none of ours any more.
+        this.#setAbsent(key);
+        continue;
+      }
+      changes.push({ kind: "deleteRoute", route });
+      keys.push(key);
+    }
+    if (changes.length === 0) return NOTHING_DONE;
+    return this.#write(changes, keys);
+  }
+
+  #write(changes: readonly RouteChange[], keys: readonly string[]): DriverResult {
+    const refusals = this.#options.kernel.write(changes);
+    const errors: Error[] = [];
+    for (const [index, change] of changes.entries()) {
+      if (change.kind !== "replaceRoute" && change.kind !== "deleteRoute") continue;
+      const key = keys[index] ?? "";
+      const dst = formatCidr(change.route.dst);
+      const refusal = refusals.get(index);
+      const gone = change.kind === "deleteRoute" && refusal?.errno === "ESRCH";
+      if (refusal !== undefined && !gone) {
+        const verb = change.kind === "replaceRoute" ? "set" : "delete";
+        const error = refusalError(`${verb} route ${dst}`, refusal);
+        errors.push(error);
+        if (change.kind === "replaceRoute") this.#setProblem(dst, error.message);
+      } else if (change.kind === "replaceRoute") {
+        this.#setProblem(dst, undefined);
+        this.#setPresent(key, change.route);
+      } else {
+        this.#setAbsent(key);
+        if (!this.#desiredKeys.has(dst)) this.#options.onStale(change.route.dst);
+      }
+    }
+    return { writes: changes.length - errors.length, errors };
+  }
+
+  #setProblem(dst: string, problem: string | undefined): void {
+    if (this.#problems.get(dst) === problem) return;
+    if (problem === undefined) this.#problems.delete(dst);
+    else this.#problems.set(dst, problem);
+    this.#options.onProblem(dst);
+  }
+
+  #setPresent(key: string, route: Route): void {
+    this.#tracker.setActual(key, route);
+    if (route.oif !== undefined) this.#actualKeysByOif.add(route.oif, key);
+    if (route.protocol === this.#options.config.routeProtocol) this.#foreignSinceMs.delete(key);
+    else if (!this.#foreignSinceMs.has(key)) {
+      this.#foreignSinceMs.set(key, this.#options.nowMs());
+    }
+  }
+
+  #setAbsent(key: string): void {
+    const oif = this.#tracker.actual.get(key)?.oif;
+    if (oif !== undefined) this.#actualKeysByOif.delete(oif, key);
+    this.#tracker.deleteActual(key);
+    this.#foreignSinceMs.delete(key);
+  }
+
+  #mayDelete(key: string): boolean {
+    const since = this.#foreignSinceMs.get(key);
+    return since === undefined || this.#options.nowMs() - since >= FOREIGN_GRACE_MS;
+  }
+
+  #isOurs(route: Route): boolean {
+    const { config, linkByIndex } = this.#options;
+    if (route.type !== RTN_UNICAST && route.type !== RTN_LOCAL) return false;
+    if (route.protocol === RTPROT_KERNEL || route.protocol === RTPROT_RA) return false;
+    if (route.dst.family === 6 && route.dst.w0 >>> 16 === IPV6_LINK_LOCAL_W0) return false;
+    if (route.protocol === config.routeProtocol && route.protocol !== RTPROT_BOOT) return true;
+    if (!config.removeExternalRoutes && route.protocol !== config.routeProtocol) return false;
+    const name = route.oif === undefined ? undefined : linkByIndex(route.oif)?.name;
+    return name !== undefined && isWorkloadInterface(config, name);
+  }
+}
+
+export function isWorkloadInterface(config: LinuxDataplaneConfig, name: string): boolean {
+  return config.policy.interfacePrefixes.some((prefix) => name.startsWith(prefix));
+}
+
+function routeKey({ dst, tos, priority, oif }: Route): string {
+  return `${formatCidr(dst)} ${tos} ${priority} ${oif ?? ""}`;
+}
+
+/** IPv6 routes have no scope, and the kernel tells none. */
+function sameRoute(desired: Route, actual: Route): boolean {
+  return (
+    desired.protocol === actual.protocol &&
+    desired.type === actual.type &&
+    (desired.dst.family === 6 || desired.scope === actual.scope) &&
+    sameIp(desired.prefSrc, actual.prefSrc) &&
+    sameIp(desired.gateway, actual.gateway)
+  );
+}
+
+function sameIp(a: Route["gateway"], b: Route["gateway"]): boolean {
+  if (a === undefined || b === undefined) return a === b;
+  return a.w0 === b.w0 && a.w1 === b.w1 && a.w2 === b.w2 && a.w3 === b.w3;
+}

@@ -1,0 +1,11 @@
+/** What makes the kernel agree with the calculation graph. */
+export type { ApplyResult, Dataplane } from "./port.ts";
+export { defaultLinuxDataplaneConfig, type LinuxDataplaneConfig } from "./linux/config.ts";
+export {
+  defaultNftPolicyConfig,
+  type DropActionOverride,
+  type EndpointToHostAction,
+  type LogRateLimit,
+  type NftPolicyConfig,
+} from "./linux/nft/config.ts";
+export { openLinuxDataplane } from "./linux/open.ts";

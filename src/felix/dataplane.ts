@@ -1,0 +1,97 @@
+/** Felix's parameters as the Linux dataplane's settings. */
+import { isIPv4 } from "node:net";
+import {
+  defaultLinuxDataplaneConfig,
+  openLinuxDataplane,
+  type Dataplane,
+  type LinuxDataplaneConfig,
+  type LogRateLimit,
+  type NftPolicyConfig,
+} from "#dataplane";
+import { parseIp } from "#ip";
+import type { FelixValues } from "./config/params.ts";
+import type { FelixConfig } from "./config/resolve.ts";
+
+/** Linux's RTPROT_BOOT (`uapi/linux/rtnetlink.h`): anybody's; Felix's default for its routes. */
+const RTPROT_BOOT = 3;
+const UNIT_SECONDS: Readonly<Record<string, number>> = {
+  second: 1,
+  minute: 60,
+  hour: 3600,
+  day: 86_400,
+};
+
+/** Opens the kernel's sockets; throws without the privilege to. */
+export function makeDataplane({ values }: FelixConfig): Dataplane {
+  return openLinuxDataplane(linuxDataplaneConfig(values));
+}
+
+export function linuxDataplaneConfig(values: FelixValues): LinuxDataplaneConfig {
+  const v4Source = values.DeviceRouteSourceAddress;
+  const v6Source = values.DeviceRouteSourceAddressIPv6;
+  const protocol = values.DeviceRouteProtocol;
+  return {
+    policy: policyConfig(values),
+    tableName: defaultLinuxDataplaneConfig.tableName,
+    routeProtocol: protocol === RTPROT_BOOT ? defaultLinuxDataplaneConfig.routeProtocol : protocol,
+    ipv4RoutePriority: values.IPv4NormalRoutePriority,
+    ipv6RoutePriority: values.IPv6NormalRoutePriority,
+    ...(v4Source === "" ? {} : { ipv4RouteSource: parseIp(v4Source) }),
+    ...(v6Source === "" ? {} : { ipv6RouteSource: parseIp(v6Source) }),
+    removeExternalRoutes: values.RemoveExternalRoutes,
+    ipForwarding: values.IPForwarding === "Enabled",
+    interfaceExclude: values.InterfaceExclude,
+    interfaceRefreshMs: values.InterfaceRefreshInterval,
+    routeRefreshMs: values.RouteRefreshInterval,
+  };
+}
+
+function policyConfig(values: FelixValues): NftPolicyConfig {
+  const rateLimit = logRateLimit(values);
+  const openStack = openStackActive(values);
+  return {
+    interfacePrefixes: values.InterfacePrefix.split(","),
+    ipv6Support: values.Ipv6Support,
+    defaultEndpointToHostAction: endpointToHostAction(values.DefaultEndpointToHostAction),
+    dropActionOverride: "Drop",
+    denyAction: values.NftablesFilterDenyAction === "REJECT" ? "Reject" : "Drop",
+    vxlanPort: values.VXLANPort,
+    allowVxlanPacketsFromWorkloads: values.AllowVXLANPacketsFromWorkloads,
+    allowIpipPacketsFromWorkloads: values.AllowIPIPPacketsFromWorkloads,
+    disableConntrackInvalidCheck: values.DisableConntrackInvalidCheck,
+    openStackSpecialCasesEnabled: openStack,
+    ...(openStack && isIPv4(values.MetadataAddr)
+      ? { openStackMetadataAddr: values.MetadataAddr }
+      : {}),
+    openStackMetadataPort: values.MetadataPort,
+    logPrefix: values.LogPrefix,
+    ...(rateLimit === undefined ? {} : { logActionRateLimit: rateLimit }),
+    workloadSourceSpoofing: values.WorkloadSourceSpoofing === "Any" ? "Any" : "Disabled",
+    markMask: values.NftablesMarkMask,
+  };
+}
+
+/** The parameter cannot be `none`; should it be nothing all the same, the strictest holds. */
+function endpointToHostAction(
+  action: FelixValues["DefaultEndpointToHostAction"],
+): NftPolicyConfig["defaultEndpointToHostAction"] {
+  if (action === "ACCEPT") return "Accept";
+  return action === "RETURN" ? "Return" : "Drop";
+}
+
+function logRateLimit(values: FelixValues): LogRateLimit | undefined {
+  const [rate, unit = ""] = values.LogActionRateLimit.split("/");
+  const unitSeconds = UNIT_SECONDS[unit];
+  if (unitSeconds === undefined) return undefined;
+  return { rate: Number(rate), unitSeconds, burst: values.LogActionRateLimitBurst };
+}
+
+/** As Felix guesses: the cluster's type says so, or a parameter only OpenStack sets is set. */
+function openStackActive(values: FelixValues): boolean {
+  return (
+    values.ClusterType.toLowerCase().includes("openstack") ||
+    !["", "127.0.0.1"].includes(values.MetadataAddr) ||
+    ![0, 8775].includes(values.MetadataPort) ||
+    values.InterfacePrefix.split(",").includes("tap")
+  );
+}

@@ -1,0 +1,50 @@
+/** Names and numbers of uapi/linux/{rtnetlink,if_link,if,neighbour}.h, as spelled there. */
+
+export const AF_INET = 2;
+export const AF_INET6 = 10;
+
+export const RTM_NEWLINK = 16;
+export const RTM_DELLINK = 17;
+export const RTM_GETLINK = 18;
+export const RTM_NEWROUTE = 24;
+export const RTM_DELROUTE = 25;
+export const RTM_GETROUTE = 26;
+export const RTM_NEWNEIGH = 28;
+export const RTM_DELNEIGH = 29;
+export const RTM_GETNEIGH = 30;
+
+export const RTNLGRP_LINK = 1;
+export const RTNLGRP_IPV4_ROUTE = 7;
+export const RTNLGRP_IPV6_ROUTE = 11;
+
+export const IFF_UP = 0x1;
+export const IFF_RUNNING = 0x40;
+export const IFLA_ADDRESS = 1;
+export const IFLA_IFNAME = 3;
+export const IFLA_MTU = 4;
+
+export const RT_TABLE_MAIN = 254;
+export const RTN_UNICAST = 1;
+export const RTN_LOCAL = 2;
+export const RTPROT_KERNEL = 2;
+export const RTPROT_BOOT = 3;
+export const RTPROT_RA = 9;
+export const RT_SCOPE_UNIVERSE = 0;
+export const RT_SCOPE_LINK = 253;
+export const RT_SCOPE_HOST = 254;
+/** A copy of a route that the kernel made for one destination (IPv6 exceptions). */
+export const RTM_F_CLONED = 0x200;
+
+export const RTA_DST = 1;
+export const RTA_OIF = 4;
+export const RTA_GATEWAY = 5;
+export const RTA_PRIORITY = 6;
+export const RTA_PREFSRC = 7;
+export const RTA_MULTIPATH = 9;
+export const RTA_TABLE = 15;
+export const RTA_NH_ID = 30;
+
+export const NUD_PERMANENT = 0x80;
+export const NDA_DST = 1;
+export const NDA_LLADDR = 2;
+export const NDA_PROTOCOL = 12;

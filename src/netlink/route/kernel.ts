@@ -1,0 +1,171 @@
+/**
+ * The port to a network namespace's links, routes and neighbours, and its kernel adapter: one socket
+ * for requests, which are synchronous and batched, and one for notifications. What this adapter
+ * writes is not notified back to it.
+ */
+import type { IpFamily } from "#ip";
+import { bug } from "#std";
+import { NLM_F_REPLACE, NetlinkWriter, type NetlinkMessage } from "../bytes.ts";
+import type { FilterInstruction } from "../ffi.ts";
+import { NETLINK_ROUTE, NetlinkSocket, type NetlinkEvent, type NetlinkRefusal } from "../socket.ts";
+import {
+  readLink,
+  readNeighbour,
+  readRoute,
+  writeChange,
+  writeLinkDump,
+  writeNeighbourDump,
+  writeRouteDump,
+} from "./codec.ts";
+import * as C from "./constants.ts";
+import type { Link, Neighbour, Route, RouteChange, RouteEvent } from "./types.ts";
+
+export interface RouteKernel {
+  links(): Link[];
+  /** Of the main table. */
+  routes(family: IpFamily): Route[];
+  neighbours(family: IpFamily): Neighbour[];
+  /**
+   * Writes all, in order; a refused change does not hold up the next. Returns the refusals by
+   * position. Throws a system error when the kernel cannot be reached.
+   */
+  write(changes: readonly RouteChange[]): ReadonlyMap<number, NetlinkRefusal>;
+  /** What others change, from now on and in the kernel's order; call it before the first read. */
+  watch(callback: (event: RouteEvent) => void): void;
+  close(): void;
+}
+
+/**
+ * A refusal takes about 1.3 KB of receive buffer, of which an ordinary user gets 416 KB: so many
+ * refusals in a row always fit.
+ */
+const CHANGES_PER_SEND = 200;
+const EVENT_BUFFER = 8 * 1024 * 1024;
+
+/** Opens both sockets in the network namespace of the calling thread. Throws a system error. */
+export function openRouteKernel(): RouteKernel {
+  return new NetlinkRouteKernel();
+}
+
+class NetlinkRouteKernel implements RouteKernel {
+  readonly #socket = NetlinkSocket.open({
+    protocol: NETLINK_ROUTE,
+    strict: true,
+    rcvBuf: EVENT_BUFFER,
+  });
+  readonly #writer = new NetlinkWriter(64 * 1024);
+  #events: NetlinkSocket | undefined;
+
+  links(): Link[] {
+    return this.#dump(writeLinkDump, readLink, "read interfaces");
+  }
+
+  routes(family: IpFamily): Route[] {
+    const write = (writer: NetlinkWriter): void => writeRouteDump(writer, family, C.RT_TABLE_MAIN);
+    // A kernel without strict checking sends every table.
+    return this.#dump(write, readRoute, "read routes").filter(
+      (route) => route.table === C.RT_TABLE_MAIN,
+    );
+  }
+
+  neighbours(family: IpFamily): Neighbour[] {
+    const write = (writer: NetlinkWriter): void => writeNeighbourDump(writer, family);
+    return this.#dump(write, readNeighbour, "read neighbours");
+  }
+
+  #dump<T>(
+    write: (writer: NetlinkWriter) => void,
+    read: (message: NetlinkMessage) => T | undefined,
+    what: string,
+  ): T[] {
+    this.#writer.reset();
+    write(this.#writer);
+    const found: T[] = [];
+    for (const message of this.#socket.dump(this.#writer.bytes(), what)) {
+      const value = read(message);
+      if (value !== undefined) found.push(value);
+    }
+    return found;
+  }
+
+  write(changes: readonly RouteChange[]): ReadonlyMap<number, NetlinkRefusal> {
+    const refusals = new Map<number, NetlinkRefusal>();
+    for (let start = 0; start < changes.length; start += CHANGES_PER_SEND) {
+      this.#writer.reset();
+      const end = Math.min(changes.length, start + CHANGES_PER_SEND);
+      for (const change of changes.slice(start, end)) writeChange(this.#writer, change);
+      const answer = this.#socket.transact(this.#writer.bytes());
+      for (const refusal of answer.refusals) {
+        refusals.set(start + refusal.seq - answer.firstSeq, refusal);
+      }
+    }
+    return refusals;
+  }
+
+  watch(callback: (event: RouteEvent) => void): void {
+    if (this.#events !== undefined) throw bug("routes are watched already");
+    const events = NetlinkSocket.open({ protocol: NETLINK_ROUTE, rcvBuf: EVENT_BUFFER });
+    this.#events = events;
+    events.filter(exceptFrom(this.#socket.portId));
+    for (const group of [C.RTNLGRP_LINK, C.RTNLGRP_IPV4_ROUTE, C.RTNLGRP_IPV6_ROUTE]) {
+      events.join(group);
+    }
+    events.onReadable((event) => {
+      for (const each of decodeEvents(event)) callback(each);
+    });
+  }
+
+  close(): void {
+    this.#events?.close();
+    this.#socket.close();
+  }
+}
+
+function decodeEvents(event: NetlinkEvent): RouteEvent[] {
+  if (event.kind === "overrun") return [{ kind: "lost" }];
+  const events: RouteEvent[] = [];
+  for (const message of event.messages) {
+    const decoded = decodeEvent(message);
+    if (decoded !== undefined) events.push(decoded);
+  }
+  return events;
+}
+
+function decodeEvent(message: NetlinkMessage): RouteEvent | undefined {
+  switch (message.type) {
+    case C.RTM_NEWLINK:
+    case C.RTM_DELLINK: {
+      const link = readLink(message);
+      return link && { kind: "link", link, present: message.type === C.RTM_NEWLINK };
+    }
+    case C.RTM_NEWROUTE:
+    case C.RTM_DELROUTE: {
+      const route = readRoute(message);
+      if (route?.table !== C.RT_TABLE_MAIN) return undefined;
+      const present = message.type === C.RTM_NEWROUTE;
+      return { kind: "route", route, present, replaced: (message.flags & NLM_F_REPLACE) !== 0 };
+    }
+    default:
+      return undefined;
+  }
+}
+
+// linux/bpf_common.h
+const BPF_LD_W_ABS = 0x20;
+const BPF_JMP_JEQ_K = 0x15;
+const BPF_RET_K = 0x06;
+const NLMSG_PID_OFFSET = 12;
+const WHOLE = 0xffffffff;
+
+/** Drops datagrams whose cause was the socket with this port (nlmsg_pid), before they are queued. */
+function exceptFrom(portId: number): FilterInstruction[] {
+  // BPF loads big-endian, the header is in host order.
+  const bytes = new Uint8Array(Uint32Array.of(portId).buffer);
+  const swapped = new DataView(bytes.buffer).getUint32(0);
+  return [
+    { code: BPF_LD_W_ABS, jt: 0, jf: 0, k: NLMSG_PID_OFFSET },
+    { code: BPF_JMP_JEQ_K, jt: 0, jf: 1, k: swapped },
+    { code: BPF_RET_K, jt: 0, jf: 0, k: 0 },
+    { code: BPF_RET_K, jt: 0, jf: 0, k: WHOLE },
+  ];
+}

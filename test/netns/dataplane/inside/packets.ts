@@ -1,0 +1,101 @@
+/** Hand-written messages in, real packets out: policy by IP set, over both families. */
+import type { ToDataplane } from "#calc";
+import { defaultLinuxDataplaneConfig, openLinuxDataplane } from "#dataplane";
+import { TcpPeer, type Outcome } from "../../../support/tcp-peer.ts";
+import {
+  ALLOW_PROFILE,
+  AppliedDataplane,
+  endpointUpdate,
+  IN_SYNC,
+  makeHost,
+  plug,
+  pod,
+} from "../../../support/workload-host.ts";
+
+export interface PacketsResult {
+  readonly errors: readonly string[];
+  readonly before: readonly Outcome[];
+  readonly allowed: readonly Outcome[];
+  readonly otherPort: readonly Outcome[];
+  readonly afterRemoval: readonly Outcome[];
+  readonly reverse: readonly Outcome[];
+  readonly statuses: Readonly<Record<string, string>>;
+  readonly deltaMs: number;
+}
+
+const SET = "s:clients";
+const POLICY = { name: "web", namespace: "", kind: "GlobalNetworkPolicy" };
+const [client, server] = [pod(1), pod(2)];
+const delta = (addedMembers: string[], removedMembers: string[]): ToDataplane => ({
+  case: "ipsetDeltaUpdate",
+  value: { id: SET, addedMembers, removedMembers },
+});
+
+makeHost();
+plug(client);
+plug(server);
+const peers = [new TcpPeer("/run/netns/pod1"), new TcpPeer("/run/netns/pod2")] as const;
+await Promise.all(peers.flatMap((peer) => [peer.listen(80), peer.listen(81)]));
+const dataplane = new AppliedDataplane(openLinuxDataplane(defaultLinuxDataplaneConfig));
+await dataplane.send(
+  { case: "ipsetUpdate", value: { id: SET, type: "NET", members: [] } },
+  {
+    case: "activePolicyUpdate",
+    value: {
+      id: POLICY,
+      policy: {
+        inboundRules: [
+          {
+            action: "allow",
+            ruleId: "web",
+            protocol: { name: "tcp" },
+            dstPorts: [{ first: 80, last: 80 }],
+            srcIpSetIds: [SET],
+          },
+        ],
+        outboundRules: [],
+        untracked: false,
+        preDnat: false,
+        namespace: "",
+        originalSelector: "all()",
+        perfHints: [],
+        tier: "default",
+      },
+    },
+  },
+  ALLOW_PROFILE,
+  endpointUpdate(client),
+  endpointUpdate(server, {
+    tiers: [
+      { name: "default", ingressPolicies: [POLICY], egressPolicies: [], defaultAction: "Deny" },
+    ],
+  }),
+  IN_SYNC,
+);
+const to = async (port: number): Promise<Outcome[]> => [
+  await peers[0].connect(server.ipv4, port),
+  await peers[0].connect(server.ipv6, port),
+];
+const before = await to(80);
+const members = [`${client.ipv4}/32`, `${client.ipv6}/128`];
+const started = performance.now();
+await dataplane.send(delta(members, []));
+const deltaMs = performance.now() - started;
+const allowed = await to(80);
+const otherPort = await to(81);
+await dataplane.send(delta([], members));
+const afterRemoval = await to(80);
+const reverse = [await peers[1].connect(client.ipv4, 81), await peers[1].connect(client.ipv6, 81)];
+const result: PacketsResult = {
+  errors: dataplane.results.flatMap(({ errors }) => errors.map(String)),
+  before,
+  allowed,
+  otherPort,
+  afterRemoval,
+  reverse,
+  statuses: Object.fromEntries(dataplane.statuses),
+  deltaMs,
+};
+await dataplane.close();
+await Promise.all(peers.map((peer) => peer.close()));
+process.stdout.write(JSON.stringify(result), () => process.exit(0));

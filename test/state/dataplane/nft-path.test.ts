@@ -1,0 +1,218 @@
+/**
+ * The table depends on the last state alone: random histories of messages, flushed at random
+ * points, end in the same bytes as the final state told once. Each flush on the way is checked as
+ * the kernel would check it.
+ */
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import * as fc from "fast-check";
+import type { ToDataplane } from "#calc";
+import { hash32 } from "../../../src/dataplane/linux/nft/names.ts";
+import {
+  gnp,
+  ipSetDelta,
+  ipSetUpdate,
+  NftWorld,
+  policyRemove,
+  policyUpdate,
+  profileUpdate,
+  tier,
+  wepRemove,
+  wepUpdate,
+  type TestRule,
+} from "../../support/nft-world.ts";
+
+const MEMBERS = [
+  "10.0.0.1/32",
+  "10.0.0.0/8",
+  "10.0.0.0/16",
+  "10.1.0.0/16",
+  "0.0.0.0/0",
+  "fd00::1/128",
+  "fd00::/16",
+  "fd00::/8",
+  "::/0",
+];
+const PORT_MEMBERS = ["10.0.0.1,tcp:80", "fd00::1,udp:53"];
+const SET_IDS = ["s:a", "s:b"];
+
+const someOf = <T>(values: readonly T[]): fc.Arbitrary<T[]> => fc.subarray([...values]);
+const names = fc.constantFrom("a", "b", "c");
+
+const rule: fc.Arbitrary<TestRule> = fc.record(
+  {
+    action: fc.constantFrom("allow", "deny", "next-tier", "log"),
+    srcIpSetIds: someOf(SET_IDS),
+    notDstIpSetIds: someOf(SET_IDS),
+    dstNamedPortIpSetIds: someOf(["n:a"]),
+    srcNet: someOf(MEMBERS),
+    dstPorts: someOf([
+      { first: 80, last: 90 },
+      { first: 85, last: 95 },
+      { first: 443, last: 443 },
+    ]),
+  },
+  { requiredKeys: ["action"] },
+);
+
+/** A step of a history, and how it changes the final state. */
+type Step =
+  | { readonly op: "set"; readonly key: string; readonly message: ToDataplane }
+  | { readonly op: "delete"; readonly key: string; readonly message: ToDataplane }
+  | { readonly op: "delta"; readonly id: string; readonly add: string[]; readonly remove: string[] }
+  | { readonly op: "flush" };
+
+const tiers = fc.array(
+  fc
+    .tuple(names, someOf(["a", "b", "c"]), someOf(["a", "b", "c"]), fc.constantFrom("Deny", "Pass"))
+    .map(([name, ingress, egress, action]) =>
+      tier(name, ingress.map(gnp), egress.map(gnp), action as "Deny"),
+    ),
+  { maxLength: 2 },
+);
+
+const endpoint = fc.record({
+  name: fc.constantFrom("cali1", "cali2", "cali3", "cali4", "eth0"),
+  state: fc.constantFrom("active", "active", "active", "inactive"),
+  mac: fc.constantFrom("", "0a:00:00:00:00:01"),
+  ipv4Nets: someOf(["10.65.0.1/32", "10.65.0.2/32"]),
+  ipv6Nets: someOf(["fd65::1/128"]),
+  allowSpoofedSourcePrefixes: someOf(["10.7.0.0/16", "10.8.0.0/16", "fd07::/16"]),
+  profileIds: someOf(["a", "b"]),
+  tiers,
+});
+
+const set = (key: string, message: ToDataplane): Step => ({ op: "set", key, message });
+const deleted = (key: string, message: ToDataplane): Step => ({ op: "delete", key, message });
+const delta = (id: string, add: string[], remove: string[]): Step => ({
+  op: "delta",
+  id,
+  add,
+  remove: remove.filter((member) => !add.includes(member)),
+});
+
+const steps: fc.Arbitrary<Step> = fc.oneof(
+  {
+    weight: 8,
+    arbitrary: fc
+      .tuple(fc.constantFrom("a", "b", "c", "d", "e"), endpoint)
+      .map(([name, wep]) => set(`wep ${name}`, wepUpdate(name, wep))),
+  },
+  names.map((name) => deleted(`wep ${name}`, wepRemove(name))),
+  {
+    weight: 3,
+    arbitrary: fc
+      .tuple(names, fc.array(rule, { maxLength: 3 }), fc.array(rule, { maxLength: 2 }))
+      .map(([name, inbound, outbound]) =>
+        set(`policy ${name}`, policyUpdate(gnp(name), inbound, outbound)),
+      ),
+  },
+  names.map((name) => deleted(`policy ${name}`, policyRemove(gnp(name)))),
+  fc
+    .tuple(names, fc.array(rule, { maxLength: 2 }))
+    .map(([name, rules]) => set(`profile ${name}`, profileUpdate(name, rules))),
+  names.map((name) =>
+    deleted(`profile ${name}`, { case: "activeProfileRemove", value: { id: { name } } }),
+  ),
+  {
+    weight: 3,
+    arbitrary: fc
+      .tuple(fc.constantFrom(...SET_IDS), someOf(MEMBERS))
+      .map(([id, members]) => set(`set ${id}`, ipSetUpdate(id, members))),
+  },
+  someOf(PORT_MEMBERS).map((members) => set("set n:a", ipSetUpdate("n:a", members, "IP_AND_PORT"))),
+  fc
+    .constantFrom(...SET_IDS, "n:a")
+    .map((id) => deleted(`set ${id}`, { case: "ipsetRemove", value: { id } })),
+  {
+    weight: 4,
+    arbitrary: fc
+      .tuple(fc.constantFrom(...SET_IDS), someOf(MEMBERS), someOf(MEMBERS))
+      .map(([id, add, remove]) => delta(id, add, remove)),
+  },
+  someOf(PORT_MEMBERS).map((add) => delta("n:a", add, PORT_MEMBERS)),
+  { weight: 4, arbitrary: fc.constant({ op: "flush" as const }) },
+);
+
+const CONFIG = { workloadSourceSpoofing: "Any" } as const;
+
+/** Many contents to one number, so that numbering has to cope. */
+const colliding = (content: string): number =>
+  content.includes("\0") ? hash32(content) : (hash32(content) % 3) + 1;
+
+function play(
+  history: readonly Step[],
+  hash?: (content: string) => number,
+): { world: NftWorld; final: Map<string, ToDataplane> } {
+  const world = new NftWorld(CONFIG, hash);
+  const final = new Map<string, ToDataplane>();
+  for (const step of history) {
+    if (step.op === "flush") world.flush();
+    else if (step.op === "delta") applyDelta(world, final, step);
+    else {
+      world.send(step.message);
+      if (step.op === "set") final.set(step.key, step.message);
+      else final.delete(step.key);
+    }
+  }
+  world.flush();
+  return { world, final };
+}
+
+/** As the sequencer: deltas only for sets that are there, adding what is not in, removing what is. */
+function applyDelta(
+  world: NftWorld,
+  final: Map<string, ToDataplane>,
+  { id, add, remove }: Step & { op: "delta" },
+): void {
+  const before = final.get(`set ${id}`);
+  if (before?.case !== "ipsetUpdate") return;
+  const members = new Set(before.value.members);
+  const added = add.filter((member) => !members.has(member));
+  const removed = remove.filter((member) => members.has(member));
+  world.send(ipSetDelta(id, added, removed));
+  for (const member of removed) members.delete(member);
+  for (const member of added) members.add(member);
+  final.set(`set ${id}`, ipSetUpdate(id, [...members], before.value.type));
+}
+
+function check(history: readonly Step[], hash?: (content: string) => number): void {
+  const { world, final } = play(history, hash);
+  const once = new NftWorld(CONFIG, hash);
+  // In another order than it came, all at once.
+  for (const key of [...final.keys()].sort().reverse()) {
+    const message = final.get(key);
+    if (message) once.send(message);
+  }
+  once.flush();
+  assert.equal(world.table.dump(), once.table.dump());
+  for (const name of ["a", "b", "c", "d", "e"]) {
+    const id = { orchestratorId: "k8s", workloadId: `default/${name}`, endpointId: "eth0" };
+    assert.equal(world.compiler.problemOf(id), once.compiler.problemOf(id));
+  }
+  world.table.resetCalls();
+  world.flush();
+  assert.deepEqual(
+    Object.values(world.table.calls).filter(Boolean),
+    [],
+    "nothing new, nothing pushed",
+  );
+}
+
+describe("the table", () => {
+  it("depends on the final state, not on the path", () => {
+    fc.assert(
+      fc.property(fc.array(steps, { maxLength: 60, size: "max" }), (history) => check(history)),
+      { numRuns: 400 },
+    );
+  });
+
+  it("also when class numbers collide", () => {
+    fc.assert(
+      fc.property(fc.array(steps, { maxLength: 60, size: "max" }), (history) =>
+        check(history, colliding),
+      ),
+      { numRuns: 300 },
+    );
+  });
+});

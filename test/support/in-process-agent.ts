@@ -1,0 +1,93 @@
+/**
+ * The agent's core without processes: v3 resources → validation and defaults → model → graph → the
+ * Linux dataplane of this process's network namespace; and the same state for `evaluateForward`.
+ */
+import { CalcGraph, type ToDataplane, type WorkloadEndpoint } from "#calc";
+import type { Dataplane } from "#dataplane";
+import { modelUpdates } from "#model";
+import { PolicyState, type FlowEnd, type TierInfo } from "#policy";
+import { validateResource } from "#resource";
+
+export const AGENT_HOSTNAME = "host-a";
+
+/** Everything that the graph says about these resources, in its order. */
+export function messagesOf(resources: readonly unknown[]): ToDataplane[] {
+  const graph = new CalcGraph({ hostname: AGENT_HOSTNAME });
+  graph.onStatus("resync");
+  for (const resource of resources) {
+    const checked = validateResource(resource);
+    if (!checked.ok)
+      throw new Error(
+        `invalid resource in a test: ${JSON.stringify(checked.errors)}\n${JSON.stringify(resource)}`,
+      );
+    graph.onUpdates(modelUpdates(checked.value));
+  }
+  graph.onStatus("in-sync");
+  return [...graph.flush()];
+}
+
+export async function program(
+  dataplane: Dataplane,
+  messages: readonly ToDataplane[],
+): Promise<void> {
+  for (const message of messages) dataplane.onMessage(message);
+  for (let attempt = 0; ; attempt++) {
+    const result = await dataplane.apply();
+    if (result.complete) return;
+    if (attempt > 50)
+      throw new AggregateError(result.errors, "the dataplane does not become complete");
+    await new Promise((resolve) => {
+      setTimeout(resolve, result.retryAfterMs ?? 20);
+    });
+  }
+}
+
+/** The policy engine's view of the same messages. */
+export class Oracle {
+  readonly #state = new PolicyState();
+  readonly #endpoints = new Map<string, WorkloadEndpoint>();
+
+  constructor(messages: readonly ToDataplane[]) {
+    for (const message of messages) this.#take(message);
+  }
+
+  #take(message: ToDataplane): void {
+    switch (message.case) {
+      case "ipsetUpdate":
+        this.#state.ipSets.replace(message.value.id, message.value.type, message.value.members);
+        break;
+      case "ipsetDeltaUpdate":
+        this.#state.ipSets.update(
+          message.value.id,
+          message.value.addedMembers,
+          message.value.removedMembers,
+        );
+        break;
+      case "activePolicyUpdate":
+        this.#state.setPolicy(message.value.id, message.value.policy);
+        break;
+      case "activeProfileUpdate":
+        this.#state.setProfile(message.value.id.name, message.value.profile);
+        break;
+      case "workloadEndpointUpdate":
+        this.#endpoints.set(message.value.endpoint.name, message.value.endpoint);
+        break;
+      default:
+    }
+  }
+
+  /** The end of a flow that is the workload behind a host interface. */
+  workload(interfaceName: string): FlowEnd {
+    const endpoint = this.#endpoints.get(interfaceName);
+    if (endpoint === undefined) throw new Error(`no endpoint on ${interfaceName}`);
+    return {
+      kind: "workload",
+      program: {
+        tiers: endpoint.tiers as TierInfo[],
+        profileIds: endpoint.profileIds,
+        lookups: this.#state,
+        disabled: endpoint.state !== "active",
+      },
+    };
+  }
+}

@@ -1,0 +1,156 @@
+/** The syncer over the in-memory datastore, whose faults come on request. */
+import assert from "node:assert/strict";
+import { test, type TestContext } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
+import { MemoryDatastore } from "#datastore";
+import { modelKeyText, resourcePath, type ModelUpdate } from "#model";
+import { startSyncer, type SyncStatus } from "#sync";
+
+class Seen {
+  readonly statuses: SyncStatus[] = [];
+  readonly invalid: { path: string; message: string }[] = [];
+  readonly state = new Map<string, ModelUpdate["value"]>();
+  readonly order: string[] = [];
+  updates = 0;
+
+  readonly callbacks = {
+    onStatus: (status: SyncStatus): void => {
+      this.statuses.push(status);
+    },
+    onUpdates: (updates: readonly ModelUpdate[]): void => {
+      for (const { key, value } of updates) {
+        this.updates += 1;
+        this.order.push(modelKeyText(key));
+        if (value === null) this.state.delete(modelKeyText(key));
+        else this.state.set(modelKeyText(key), value);
+      }
+    },
+    onInvalid: (problem: { readonly path: string; readonly message: string }): void => {
+      this.invalid.push(problem);
+    },
+  };
+}
+
+const tierPath = (name: string): string => resourcePath("tiers", "", name);
+function tier(name: string, order = 10): string {
+  return JSON.stringify({
+    apiVersion: "projectcalico.org/v3",
+    kind: "Tier",
+    metadata: { name },
+    spec: { order },
+  });
+}
+
+async function until(done: () => boolean): Promise<void> {
+  for (let i = 0; !done(); i++) {
+    assert.ok(i < 1000, "timed out");
+    await delay(5);
+  }
+}
+
+async function start(t: TestContext, store: MemoryDatastore): Promise<Seen> {
+  const seen = new Seen();
+  const syncer = startSyncer({ store, hostname: "h", callbacks: seen.callbacks, random: () => 1 });
+  t.after(() => syncer.close());
+  await until(() => seen.statuses.at(-1) === "in-sync");
+  return seen;
+}
+
+test("a snapshot, then changes, in-sync said once and after everything", async (t) => {
+  const store = new MemoryDatastore();
+  for (let i = 0; i < 1200; i++) await store.put(tierPath(`t${i}`), tier(`t${i}`));
+  const seen = new Seen();
+  let sizeAtInSync = -1;
+  const syncer = startSyncer({
+    store,
+    hostname: "h",
+    callbacks: {
+      ...seen.callbacks,
+      onStatus: (status) => {
+        if (status === "in-sync") sizeAtInSync = seen.state.size;
+        seen.callbacks.onStatus(status);
+      },
+    },
+  });
+  t.after(() => syncer.close());
+  await until(() => seen.statuses.at(-1) === "in-sync");
+  assert.equal(sizeAtInSync, 1200);
+  await store.put(tierPath("late"), tier("late"));
+  await store.delete(tierPath("t0"));
+  await until(() => !seen.state.has("tier/t0"));
+  assert.ok(seen.state.has("tier/late"));
+  store.breakWatches();
+  await store.put(tierPath("later"), tier("later"));
+  await until(() => seen.state.has("tier/later"));
+  assert.deepEqual(seen.statuses, ["wait-for-datastore", "resync", "in-sync"]);
+  assert.equal(seen.updates, 1203, "nothing is handed over twice");
+});
+
+test("in-sync does not come while the datastore is away", async (t) => {
+  const store = new MemoryDatastore();
+  store.setFault("unavailable");
+  const seen = new Seen();
+  const syncer = startSyncer({ store, hostname: "h", callbacks: seen.callbacks });
+  t.after(() => syncer.close());
+  await delay(120);
+  assert.deepEqual(seen.statuses, ["wait-for-datastore"]);
+  store.setFault(undefined);
+  await until(() => seen.statuses.at(-1) === "in-sync");
+});
+
+test("history lost while away: what vanished is deleted, what came is added, the rest is not repeated", async (t) => {
+  const store = new MemoryDatastore();
+  for (const name of ["stays", "goes", "changes"]) await store.put(tierPath(name), tier(name));
+  const seen = await start(t, store);
+  seen.order.length = 0;
+  store.setFault("unavailable");
+  store.breakWatches();
+  await delay(20);
+  store.setFault(undefined);
+  await store.delete(tierPath("goes"));
+  await store.put(tierPath("comes"), tier("comes"));
+  await store.put(tierPath("changes"), tier("changes", 99));
+  store.compact();
+  store.breakWatches("compacted");
+  await until(() => seen.state.has("tier/comes") && !seen.state.has("tier/goes"));
+  assert.deepEqual(seen.order.toSorted(), ["tier/changes", "tier/comes", "tier/goes"]);
+  assert.equal((seen.state.get("tier/changes") as { order?: number }).order, 99);
+});
+
+test("an invalid object counts as absent, is said once, and hides what was valid before", async (t) => {
+  const store = new MemoryDatastore();
+  await store.put(tierPath("a"), tier("a"));
+  await store.put(tierPath("torn"), '{"kind": "Tier", ');
+  await store.put(tierPath("wrong"), tier("other-name"));
+  await store.put(resourcePath("unknownkinds", "", "x"), "{}");
+  const seen = await start(t, store);
+  assert.deepEqual(
+    seen.invalid
+      .map((p) => p.path)
+      .toSorted()
+      .slice(0, 2),
+    [tierPath("torn"), tierPath("wrong")],
+  );
+  const before = seen.invalid.length;
+  await store.put(tierPath("a"), tier("a").replace("10", '"ten"'));
+  await until(() => !seen.state.has("tier/a"));
+  assert.equal(seen.invalid.length, before + 1);
+  assert.match(seen.invalid.at(-1)?.message ?? "", /order/);
+  store.breakWatches("compacted");
+  await delay(120);
+  assert.equal(seen.invalid.length, before + 1, "said once per revision, also after a new list");
+  await store.put(tierPath("a"), tier("a"));
+  await until(() => seen.state.has("tier/a"));
+});
+
+test("close ends the callbacks", async () => {
+  const store = new MemoryDatastore();
+  const seen = new Seen();
+  const syncer = startSyncer({ store, hostname: "h", callbacks: seen.callbacks });
+  await until(() => seen.statuses.at(-1) === "in-sync");
+  await syncer.close();
+  await store.put(tierPath("x"), tier("x"));
+  await delay(30);
+  assert.equal(seen.state.size, 0);
+  await syncer.close();
+});
