@@ -5,7 +5,12 @@
  * same set are not told at all: kernels' interval sets refuse overlaps.
  */
 import { cidrHalves, formatCidr, OverlapSuppressor, parseCidr, type OverlapChange } from "#ip";
-import type { EndpointPort, ModelHostEndpoint, ModelNetworkSet, ModelWorkloadEndpoint } from "#model";
+import type {
+  EndpointPort,
+  ModelHostEndpoint,
+  ModelNetworkSet,
+  ModelWorkloadEndpoint,
+} from "#model";
 import type { IpSetId } from "#policy";
 import type { Labels, Selector } from "#selector";
 import { RefCounts } from "#std";

@@ -98,7 +98,7 @@ export class LabelIndex<S, I> {
   deleteItem(id: I): void {
     const item = this.#items.get(id);
     if (item === undefined) return;
-    for (const selector of [...this.#matchesOfItem.get(id)]) this.#stop(selector, id);
+    for (const selector of this.#matchesOfItem.get(id)) this.#stop(selector, id);
     this.#itemShelf.remove(id, item.labels);
     for (const parent of item.parents) this.#children.delete(parent, id);
     this.#items.delete(id);
@@ -127,7 +127,7 @@ export class LabelIndex<S, I> {
     if (before !== undefined) this.#selectorShelf.remove(id, before);
     this.#selectors.set(id, selector);
     this.#selectorShelf.add(id, selector);
-    for (const item of [...this.#matchesOfSelector.get(id)]) {
+    for (const item of this.#matchesOfSelector.get(id)) {
       const known = this.#items.get(item);
       if (known === undefined || !selector.matchesWith(known)) this.#stop(id, item);
     }
@@ -139,7 +139,7 @@ export class LabelIndex<S, I> {
   deleteSelector(id: S): void {
     const selector = this.#selectors.get(id);
     if (selector === undefined) return;
-    for (const item of [...this.#matchesOfSelector.get(id)]) this.#stop(id, item);
+    for (const item of this.#matchesOfSelector.get(id)) this.#stop(id, item);
     this.#selectorShelf.remove(id, selector);
     this.#selectors.delete(id);
   }
@@ -148,7 +148,7 @@ export class LabelIndex<S, I> {
   #rescanItem(item: Item<I>, changed?: ReadonlySet<string>): void {
     const concerns = (selector: Selector): boolean =>
       changed === undefined || intersects(selector.usedLabels, changed);
-    for (const id of [...this.#matchesOfItem.get(item.id)]) {
+    for (const id of this.#matchesOfItem.get(item.id)) {
       const selector = this.#selectors.get(id);
       if (selector === undefined || (concerns(selector) && !selector.matchesWith(item))) {
         this.#stop(id, item.id);

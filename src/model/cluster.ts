@@ -115,7 +115,8 @@ function rawText(field: string, value: unknown): string {
 function listItem(field: string, item: unknown): string {
   if (typeof item !== "object" || item === null) return String(item);
   const fields = item as Readonly<Record<string, unknown>>;
-  if ("min" in fields && "max" in fields) return `${String(fields["min"])}-${String(fields["max"])}`;
+  if ("min" in fields && "max" in fields)
+    return `${String(fields["min"])}-${String(fields["max"])}`;
   if ("port" in fields) {
     const net = typeof fields["net"] === "string" ? `:${fields["net"]}` : "";
     return `${String(fields["protocol"]).toLowerCase()}${net}:${String(fields["port"])}`;

@@ -3,8 +3,15 @@
  * (a host endpoint's node, a pool's block), so the converter remembers what each path gave: what a
  * path no longer gives is deleted. When two paths claim one key, the path first in byte order has it.
  */
-import { decodeStored, parseResourcePath, type Resource, type ResourceId } from "#resource";
-import { compareBytes } from "#std";
+import {
+  decodeStored,
+  parseResourcePath,
+  type Kind,
+  type Resource,
+  type ResourceId,
+  type ResourceOf,
+} from "#resource";
+import { compareBytes, inputError } from "#std";
 import {
   modelClusterInformation,
   modelFelixConfig,
@@ -78,9 +85,10 @@ export class ModelConverter {
   }
 }
 
-/** Whether a path can give anything at all. */
+/** Whether a path can give anything at all; the value of another need not be read. */
 export function isModelPath(path: string): boolean {
-  return parseResourcePath(path) !== undefined || ipamBlockCidr(path) !== undefined;
+  const id = parseResourcePath(path);
+  return id === undefined ? ipamBlockCidr(path) !== undefined : id.kind in CONVERTERS;
 }
 
 function presentUpdates(path: string, value: string): readonly ModelUpdate[] {
@@ -89,67 +97,69 @@ function presentUpdates(path: string, value: string): readonly ModelUpdate[] {
     return [{ key: { kind: "IPAMBlock", cidr }, value: modelIpamBlock(value) }];
   }
   const id = parseResourcePath(path);
-  return id === undefined ? [] : resourceUpdates(id, decodeStored(value));
+  if (id === undefined) return [];
+  const resource = decodeStored(value);
+  const { name, namespace } = resource.metadata;
+  if (resource.kind !== id.kind || name !== id.name || namespace !== id.namespace) {
+    throw inputError("misplaced-resource", "kind, namespace and name are not those of the key", {
+      fields: { path, kind: resource.kind, name, namespace },
+    });
+  }
+  return resourceUpdates(id, resource);
 }
+
+type Convert<R> = (name: string, resource: R, namespace: string) => readonly ModelUpdate[];
+/** One entry per kind that the graph is computed from. */
+type Converters = { readonly [K in Kind]?: Convert<ResourceOf<K>> };
+
+const policy: Convert<Parameters<typeof modelPolicy>[0]> = (name, resource, namespace) => [
+  {
+    key: { kind: "Policy", policyKind: resource.kind, namespace, name },
+    value: modelPolicy(resource),
+  },
+];
+const networkSet: Convert<Parameters<typeof modelNetworkSet>[0]> = (name, resource, namespace) => [
+  {
+    key: { kind: "NetworkSet", name: namespace === "" ? name : `${namespace}/${name}` },
+    value: modelNetworkSet(resource),
+  },
+];
+
+const CONVERTERS: Converters = {
+  NetworkPolicy: policy,
+  GlobalNetworkPolicy: policy,
+  StagedNetworkPolicy: policy,
+  StagedGlobalNetworkPolicy: policy,
+  NetworkSet: networkSet,
+  GlobalNetworkSet: networkSet,
+  Profile: profileUpdates,
+  Tier: (name, resource) => [tierUpdate(name, resource)],
+  WorkloadEndpoint: (name, resource, namespace) => {
+    const key = workloadEndpointKey(namespace, name);
+    return key === undefined ? [] : [{ key, value: modelWorkloadEndpoint(resource) }];
+  },
+  HostEndpoint: (name, resource) => [
+    {
+      key: { kind: "HostEndpoint", hostname: resource.spec.node ?? "", endpointId: name },
+      value: modelHostEndpoint(resource),
+    },
+  ],
+  Node: (name, resource) => [{ key: { kind: "Node", name }, value: modelNode(resource) }],
+  IPPool: (_name, resource) => {
+    const pool = modelIpPool(resource);
+    return [{ key: { kind: "IPPool", cidr: pool.cidr }, value: pool }];
+  },
+  FelixConfiguration: (name, resource) => [
+    { key: { kind: "FelixConfiguration", name }, value: modelFelixConfig(resource) },
+  ],
+  ClusterInformation: (name, resource) =>
+    name === "default"
+      ? [{ key: { kind: "ClusterInformation" }, value: modelClusterInformation(resource) }]
+      : [],
+};
 
 /** Updates of one resource. Values are `null` where the resource has no effect. */
 export function resourceUpdates(id: ResourceId, resource: Resource): readonly ModelUpdate[] {
-  const { name } = id;
-  const namespace = id.namespace ?? "";
-  switch (resource.kind) {
-    case "NetworkPolicy":
-    case "GlobalNetworkPolicy":
-    case "StagedNetworkPolicy":
-    case "StagedGlobalNetworkPolicy":
-      return [
-        {
-          key: { kind: "Policy", policyKind: resource.kind, namespace, name },
-          value: modelPolicy(resource),
-        },
-      ];
-    case "Profile":
-      return profileUpdates(name, resource);
-    case "Tier":
-      return [tierUpdate(name, resource)];
-    case "WorkloadEndpoint": {
-      const key = workloadEndpointKey(namespace, name);
-      return key === undefined ? [] : [{ key, value: modelWorkloadEndpoint(resource) }];
-    }
-    case "HostEndpoint":
-      return [
-        {
-          key: { kind: "HostEndpoint", hostname: resource.spec.node ?? "", endpointId: name },
-          value: modelHostEndpoint(resource),
-        },
-      ];
-    case "NetworkSet":
-    case "GlobalNetworkSet":
-      return [
-        {
-          key: { kind: "NetworkSet", name: namespace === "" ? name : `${namespace}/${name}` },
-          value: modelNetworkSet(resource),
-        },
-      ];
-    default:
-      return clusterUpdates(name, resource);
-  }
-}
-
-function clusterUpdates(name: string, resource: Resource): readonly ModelUpdate[] {
-  switch (resource.kind) {
-    case "Node":
-      return [{ key: { kind: "Node", name }, value: modelNode(resource) }];
-    case "IPPool": {
-      const pool = modelIpPool(resource);
-      return [{ key: { kind: "IPPool", cidr: pool.cidr }, value: pool }];
-    }
-    case "FelixConfiguration":
-      return [{ key: { kind: "FelixConfiguration", name }, value: modelFelixConfig(resource) }];
-    case "ClusterInformation":
-      return name === "default"
-        ? [{ key: { kind: "ClusterInformation" }, value: modelClusterInformation(resource) }]
-        : [];
-    default:
-      return [];
-  }
+  const convert = CONVERTERS[resource.kind] as Convert<Resource> | undefined;
+  return convert?.(id.name, resource, id.namespace ?? "") ?? [];
 }

@@ -1,5 +1,5 @@
 /** Endpoints and network sets of the v3 API → model. */
-import { formatCidr, parseCidrOrIp, canonicalIp, parseIp } from "#ip";
+import { canonicalIp, formatCidr, parseCidrOrIp, parseIp } from "#ip";
 import type {
   GlobalNetworkSet,
   HostEndpoint,
@@ -7,6 +7,7 @@ import type {
   NetworkSet,
   WorkloadEndpoint,
 } from "#resource";
+import { inputError } from "#std";
 import {
   NAMESPACE_LABEL,
   NAMESPACE_PREFIX,
@@ -44,9 +45,12 @@ export function workloadEndpointKey(
   };
 }
 
-/** `null` when the endpoint has no address yet. */
+/** `null` when the endpoint has no address yet. Without an interface there is nothing to protect. */
 export function modelWorkloadEndpoint(resource: WorkloadEndpoint): ModelWorkloadEndpoint | null {
   const { spec, metadata } = resource;
+  if ((spec.interfaceName ?? "") === "") {
+    throw inputError("no-interface", "the workload endpoint has no interfaceName");
+  }
   const nets = byFamily((spec.ipNetworks ?? []).map(blockText));
   if (nets.v4.length + nets.v6.length === 0) return null;
   const nats = (spec.ipNATs ?? []).map(({ internalIP, externalIP }) => ({
@@ -105,8 +109,7 @@ export function modelNetworkSet(resource: NetworkSet | GlobalNetworkSet): ModelN
   const { namespace } = metadata;
   const labels = metadata.labels ?? {};
   return {
-    labels:
-      namespace === undefined ? labels : { ...labels, [NAMESPACE_LABEL]: namespace },
+    labels: namespace === undefined ? labels : { ...labels, [NAMESPACE_LABEL]: namespace },
     nets: (spec.nets ?? []).map(blockText),
     profileIds: namespace === undefined ? [] : [`kns.${namespace}`],
   };

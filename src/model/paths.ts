@@ -32,10 +32,7 @@ export function lastProcessStatusPath(region: string, host: string): string {
   return `${felixStatusPrefix(region, host)}last_reported_status`;
 }
 
-export function workloadStatusPath(
-  region: string,
-  key: Omit<WorkloadEndpointKey, "kind">,
-): string {
+export function workloadStatusPath(region: string, key: Omit<WorkloadEndpointKey, "kind">): string {
   const [orchestrator, workload, endpoint] = [
     key.orchestratorId,
     key.workloadId,

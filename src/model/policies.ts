@@ -54,33 +54,26 @@ function typesOf(spec: GlobalNetworkPolicySpec): ModelPolicy["types"] {
   return (spec.ingress ?? []).length === 0 ? ["egress"] : ["ingress", "egress"];
 }
 
-export function profileUpdates(name: string, profile: Profile | null): ModelUpdate[] {
-  const spec = profile?.spec;
+export function profileUpdates(name: string, { spec }: Profile): readonly ModelUpdate[] {
   return [
     {
       key: { kind: "ProfileRules", name },
-      value:
-        spec === undefined
-          ? null
-          : {
-              inboundRules: modelRules(spec.ingress, ""),
-              outboundRules: modelRules(spec.egress, ""),
-            },
+      value: {
+        inboundRules: modelRules(spec.ingress, ""),
+        outboundRules: modelRules(spec.egress, ""),
+      },
     },
     {
       key: { kind: "ProfileLabels", name },
-      value: spec === undefined ? null : (spec.labelsToApply ?? {}),
+      value: spec.labelsToApply ?? {},
     },
   ];
 }
 
-export function tierUpdate(name: string, tier: Tier | null): ModelUpdate {
-  const value =
-    tier === null
-      ? null
-      : {
-          ...(tier.spec.order === undefined ? {} : { order: tier.spec.order }),
-          defaultAction: tier.spec.defaultAction,
-        };
-  return { key: { kind: "Tier", name }, value };
+export function tierUpdate(name: string, { spec }: Tier): ModelUpdate {
+  const { order, defaultAction } = spec;
+  return {
+    key: { kind: "Tier", name },
+    value: { ...(order === undefined ? {} : { order }), defaultAction },
+  };
 }

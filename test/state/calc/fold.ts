@@ -14,11 +14,13 @@ export function emptyState(): Folded {
   return { ipSets: new Map(), objects: new Map(), inSync: 0 };
 }
 
-const idText = (id: object): string => JSON.stringify(Object.entries(id).toSorted());
+const idText = (id: object): string =>
+  JSON.stringify(Object.entries(id).toSorted(([a], [b]) => (a < b ? -1 : 1)));
 
 /** Applies one message; throws when it comes too early or names something unknown. */
 export function fold(state: Folded, message: ToDataplane): void {
   const { ipSets, objects } = state;
+  // oxlint-disable-next-line typescript/switch-exhaustiveness-check -- the rest is alike
   switch (message.case) {
     case "ipsetUpdate": {
       const { id, type, members } = message.value;
@@ -59,7 +61,10 @@ export function fold(state: Folded, message: ToDataplane): void {
     case "workloadEndpointUpdate":
     case "hostEndpointUpdate":
       checkEndpoint(message.value.endpoint, objects);
-      objects.set(`${message.case.replace("Update", "")}/${idText(message.value.id)}`, message.value);
+      objects.set(
+        `${message.case.replace("Update", "")}/${idText(message.value.id)}`,
+        message.value,
+      );
       return;
     case "inSync":
       state.inSync += 1;

@@ -84,7 +84,8 @@ function withRules(lists: Fields): Fields {
 function ruleOf(rule: Fields): Fields {
   const { icmpType, icmpTypeCode, notIcmpType, notIcmpTypeCode, ipVersion, ...rest } = rule;
   const icmp = icmpTypeCode ?? (icmpType === undefined ? undefined : { type: icmpType });
-  const notIcmp = notIcmpTypeCode ?? (notIcmpType === undefined ? undefined : { type: notIcmpType });
+  const notIcmp =
+    notIcmpTypeCode ?? (notIcmpType === undefined ? undefined : { type: notIcmpType });
   return {
     ...rest,
     ...(ipVersion === undefined ? {} : { ipVersion: ipVersion === "IPV4" ? 4 : 6 }),

@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { MemoryDatastore } from "#datastore";
-import { modelKeyText, resourcePath, type ModelUpdate } from "#model";
+import { modelKeyText, type ModelUpdate } from "#model";
+import { resourcePath } from "#resource";
 import { startSyncer, type SyncStatus } from "#sync";
 
 class Seen {
@@ -31,7 +32,8 @@ class Seen {
   };
 }
 
-const tierPath = (name: string): string => resourcePath("tiers", "", name);
+const keyOf = (name: string): string => modelKeyText({ kind: "Tier", name });
+const tierPath = (name: string): string => resourcePath("Tier", name);
 function tier(name: string, order = 10): string {
   return JSON.stringify({
     apiVersion: "projectcalico.org/v3",
@@ -77,11 +79,11 @@ test("a snapshot, then changes, in-sync said once and after everything", async (
   assert.equal(sizeAtInSync, 1200);
   await store.put(tierPath("late"), tier("late"));
   await store.delete(tierPath("t0"));
-  await until(() => !seen.state.has("tier/t0"));
-  assert.ok(seen.state.has("tier/late"));
+  await until(() => !seen.state.has(keyOf("t0")));
+  assert.ok(seen.state.has(keyOf("late")));
   store.breakWatches();
   await store.put(tierPath("later"), tier("later"));
-  await until(() => seen.state.has("tier/later"));
+  await until(() => seen.state.has(keyOf("later")));
   assert.deepEqual(seen.statuses, ["wait-for-datastore", "resync", "in-sync"]);
   assert.equal(seen.updates, 1203, "nothing is handed over twice");
 });
@@ -112,9 +114,9 @@ test("history lost while away: what vanished is deleted, what came is added, the
   await store.put(tierPath("changes"), tier("changes", 99));
   store.compact();
   store.breakWatches("compacted");
-  await until(() => seen.state.has("tier/comes") && !seen.state.has("tier/goes"));
-  assert.deepEqual(seen.order.toSorted(), ["tier/changes", "tier/comes", "tier/goes"]);
-  assert.equal((seen.state.get("tier/changes") as { order?: number }).order, 99);
+  await until(() => seen.state.has(keyOf("comes")) && !seen.state.has(keyOf("goes")));
+  assert.deepEqual(seen.order.toSorted(), ["changes", "comes", "goes"].map(keyOf));
+  assert.equal((seen.state.get(keyOf("changes")) as { order?: number }).order, 99);
 });
 
 test("an invalid object counts as absent, is said once, and hides what was valid before", async (t) => {
@@ -122,7 +124,7 @@ test("an invalid object counts as absent, is said once, and hides what was valid
   await store.put(tierPath("a"), tier("a"));
   await store.put(tierPath("torn"), '{"kind": "Tier", ');
   await store.put(tierPath("wrong"), tier("other-name"));
-  await store.put(resourcePath("unknownkinds", "", "x"), "{}");
+  await store.put("/calico/resources/v3/projectcalico.org/unknownkinds/x", "{}");
   const seen = await start(t, store);
   assert.deepEqual(
     seen.invalid
@@ -133,14 +135,14 @@ test("an invalid object counts as absent, is said once, and hides what was valid
   );
   const before = seen.invalid.length;
   await store.put(tierPath("a"), tier("a").replace("10", '"ten"'));
-  await until(() => !seen.state.has("tier/a"));
+  await until(() => !seen.state.has(keyOf("a")));
   assert.equal(seen.invalid.length, before + 1);
   assert.match(seen.invalid.at(-1)?.message ?? "", /order/);
   store.breakWatches("compacted");
   await delay(120);
   assert.equal(seen.invalid.length, before + 1, "said once per revision, also after a new list");
   await store.put(tierPath("a"), tier("a"));
-  await until(() => seen.state.has("tier/a"));
+  await until(() => seen.state.has(keyOf("a")));
 });
 
 test("close ends the callbacks", async () => {
