@@ -28,8 +28,10 @@ import { emitEndpoint } from "./endpoint-messages.ts";
 import { IpSetIndex } from "./ip-sets.ts";
 import type { ToDataplane } from "./messages.ts";
 import { PolicyResolver, type LocalEndpoint } from "./policy-resolver.ts";
+import { RouteResolver } from "./routes.ts";
 import { RuleScanner } from "./rule-scanner.ts";
 import { EventSequencer } from "./sequencer.ts";
+import { VtepResolver } from "./vteps.ts";
 
 export interface CalcGraphOptions extends EncapsulationOptions {
   readonly hostname: string;
@@ -43,16 +45,19 @@ export class CalcGraph {
   readonly #ipSets = new IpSetIndex(this.#sequencer);
   readonly #scanner = new RuleScanner(this.#ipSets);
   readonly #policyKeys = new Map<string, PolicyKey>();
+  readonly #vteps = new VtepResolver(this.#sequencer);
   readonly #localEndpoints = new Map<string, LocalEndpoint>();
   readonly #resolver: PolicyResolver;
   readonly #activeRules: ActiveRules;
   readonly #encapsulation: EncapsulationResolver;
+  readonly #routes: RouteResolver;
   #inSync = false;
   #saidInSync = false;
 
   constructor(options: CalcGraphOptions) {
     this.#hostname = options.hostname;
     this.#encapsulation = new EncapsulationResolver(options);
+    this.#routes = new RouteResolver(options.hostname, this.#sequencer);
     this.#resolver = new PolicyResolver({
       onEndpointTiers: (id, endpoint, tiers) => emitEndpoint(id, endpoint, tiers, this.#sequencer),
       onEndpointRemoved: (id) => {
@@ -100,7 +105,11 @@ export class CalcGraph {
       else emit(message);
     };
     this.#resolver.flush();
-    this.#sequencer.setEncapsulation(this.#encapsulation.current());
+    const encapsulation = this.#encapsulation.current();
+    const vxlan = encapsulation.vxlanEnabled || encapsulation.vxlanEnabledV6;
+    this.#vteps.flush(vxlan);
+    this.#routes.flush(vxlan || encapsulation.ipipEnabled || encapsulation.noEncapEnabled);
+    this.#sequencer.setEncapsulation(encapsulation);
     this.#sequencer.flush(push);
     if (!this.#saidInSync) {
       this.#saidInSync = true;
@@ -141,12 +150,19 @@ export class CalcGraph {
         const pool = valueOf(update, "IPPool");
         passPool(key.cidr, pool, this.#sequencer);
         this.#encapsulation.setPool(key.cidr, pool);
+        this.#routes.setPool(key.cidr, pool);
         return;
       }
-      case "Node":
-        passNode(key.name, valueOf(update, "Node"), this.#sequencer);
+      case "Node": {
+        const node = valueOf(update, "Node");
+        passNode(key.name, node, this.#sequencer);
+        this.#vteps.setNode(key.name, node);
+        this.#routes.setNode(key.name, node);
         return;
+      }
       case "IPAMBlock":
+        this.#routes.setBlock(key.cidr, valueOf(update, "IPAMBlock"));
+        return;
       case "FelixConfiguration":
       case "ClusterInformation":
         return;
@@ -160,6 +176,7 @@ export class CalcGraph {
     if (value === null) this.#ipSets.deleteItem(id);
     else this.#ipSets.setWorkload(id, value);
     if (key.hostname !== this.#hostname) return;
+    this.#routes.setLocalWorkload(id, value);
     this.#onLocal(id, value === null ? null : { key, value });
   }
 

@@ -53,7 +53,7 @@ function filled(name: string, value: Fields): Fields {
     case "hostEndpointUpdate":
       return { ...value, endpoint: withTiers(value["endpoint"] as Fields) };
     case "routeUpdate":
-      return { ...value, types: routeTypes((value["types"] ?? "") as string) };
+      return { ipPoolType: "NONE", ...value, types: routeTypes((value["types"] ?? "") as string) };
     default:
       return value;
   }

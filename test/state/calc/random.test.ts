@@ -85,7 +85,7 @@ function run(seed: number): void {
   const actual = emptyState();
   const updates = story(target.updates, other.updates, random);
   const syncAt = random(updates.length);
-  for (let at = 0; at < updates.length; ) {
+  for (let at = 0; at < updates.length;) {
     const portion = updates.slice(at, at + 1 + random(12));
     if (at >= syncAt) graph.onStatus("in-sync");
     at += portion.length;
