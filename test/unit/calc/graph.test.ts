@@ -1,0 +1,235 @@
+/** What the recorded states do not show: before in-sync, deltas, named ports, catch-all blocks. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { CalcGraph, type ToDataplane } from "#calc";
+import { resourceUpdates, type ModelUpdate } from "#model";
+import { validateResource } from "#resource";
+
+function v3(
+  kind: string,
+  metadata: { name: string; namespace?: string; labels?: Record<string, string> },
+  spec: object,
+): readonly ModelUpdate[] {
+  const result = validateResource({ apiVersion: "projectcalico.org/v3", kind, metadata, spec });
+  assert.ok(result.ok, result.ok ? "" : JSON.stringify(result.errors));
+  const { name, namespace } = metadata;
+  return resourceUpdates(
+    { kind: result.value.kind, name, ...(namespace === undefined ? {} : { namespace }) },
+    result.value,
+  );
+}
+
+function workload(
+  name: string,
+  ip: string,
+  labels: Record<string, string>,
+  node = "here",
+): readonly ModelUpdate[] {
+  return v3(
+    "WorkloadEndpoint",
+    { name: `${node}-k8s-${name}-eth0`, namespace: "ns", labels },
+    {
+      node,
+      orchestrator: "k8s",
+      pod: name,
+      endpoint: "eth0",
+      interfaceName: `cali${name}`,
+      ipNetworks: [ip],
+      ports: [{ name: "web", protocol: "TCP", port: 8080 }],
+    },
+  );
+}
+
+function policy(name: string, spec: object): readonly ModelUpdate[] {
+  return v3("GlobalNetworkPolicy", { name }, spec);
+}
+
+const deleted = (updates: readonly ModelUpdate[]): ModelUpdate[] =>
+  updates.map(({ key }) => ({ key, value: null }) as ModelUpdate);
+
+function started(...updates: (readonly ModelUpdate[])[]): CalcGraph {
+  const graph = new CalcGraph({ hostname: "here" });
+  graph.onUpdates(updates.flat());
+  graph.onStatus("in-sync");
+  return graph;
+}
+
+const cases = (messages: readonly ToDataplane[]): string[] => messages.map((one) => one.case);
+type ValueOf<C extends ToDataplane["case"]> = Extract<ToDataplane, { case: C }>["value"];
+function pick<C extends ToDataplane["case"]>(
+  messages: readonly ToDataplane[],
+  name: C,
+): ValueOf<C>[] {
+  return messages.flatMap((one) => (one.case === name ? [one.value as ValueOf<C>] : []));
+}
+
+test("nothing is told before in-sync, and in-sync ends the first flush", () => {
+  const graph = new CalcGraph({ hostname: "here" });
+  graph.onUpdates(workload("a", "10.0.0.1/32", {}));
+  graph.onStatus("resync");
+  assert.deepEqual(graph.flush(), []);
+  graph.onStatus("in-sync");
+  const first = cases(graph.flush());
+  assert.equal(first.at(-1), "inSync");
+  assert.ok(first.includes("workloadEndpointUpdate"));
+  graph.onStatus("in-sync");
+  assert.deepEqual(graph.flush(), []);
+});
+
+test("a member that moves between endpoints is not told; one that comes is a delta", () => {
+  const rule = { action: "Allow", source: { selector: "role == 'x'" } };
+  const graph = started(
+    policy("p", { selector: "all()", types: ["Ingress"], ingress: [rule] }),
+    workload("a", "10.0.0.1/32", { role: "x" }),
+    workload("b", "10.0.0.2/32", {}, "there"),
+  );
+  assert.deepEqual(pick(graph.flush(), "ipsetUpdate")[0]?.members, ["10.0.0.1/32"]);
+  graph.onUpdates([
+    ...deleted(workload("a", "10.0.0.1/32", {})),
+    ...workload("c", "10.0.0.1/32", { role: "x" }),
+  ]);
+  assert.deepEqual(pick(graph.flush(), "ipsetDeltaUpdate"), []);
+  graph.onUpdates(workload("b", "10.0.0.2/32", { role: "x" }, "there"));
+  const [delta] = pick(graph.flush(), "ipsetDeltaUpdate");
+  assert.deepEqual([delta?.addedMembers, delta?.removedMembers], [["10.0.0.2/32"], []]);
+});
+
+test("an update that changes nothing tells nothing", () => {
+  const all = [
+    policy("p", { selector: "all()", types: ["Ingress"], ingress: [{ action: "Allow" }] }),
+    workload("a", "10.0.0.1/32", { role: "x" }),
+  ];
+  const graph = started(...all);
+  graph.flush();
+  graph.onUpdates(all.flat());
+  graph.onUpdates([...deleted(all.flat()), ...all.flat()]);
+  assert.deepEqual(graph.flush(), []);
+});
+
+test("named ports: by protocol, limited by the selector, beside numeric ports or alone", () => {
+  const rules = (ports: unknown[]): object => ({
+    selector: "all()",
+    types: ["Ingress"],
+    ingress: [
+      { action: "Allow", protocol: "TCP", destination: { selector: "role == 'x'", ports } },
+    ],
+  });
+  const graph = started(
+    policy("p", rules(["web"])),
+    workload("a", "10.0.0.1/32", { role: "x" }),
+    workload("b", "10.0.0.2/32", {}),
+  );
+  const messages = graph.flush();
+  assert.deepEqual(
+    pick(messages, "ipsetUpdate").map(({ type, members }) => [type, members]),
+    [["IP_AND_PORT", ["10.0.0.1,tcp:8080"]]],
+  );
+  const [rule] = pick(messages, "activePolicyUpdate")[0]?.policy.inboundRules ?? [];
+  assert.equal(rule?.dstIpSetIds, undefined);
+  assert.equal(rule?.dstNamedPortIpSetIds?.length, 1);
+  graph.onUpdates(policy("p", rules(["web", 53])));
+  const [after] = pick(graph.flush(), "activePolicyUpdate")[0]?.policy.inboundRules ?? [];
+  assert.equal(after?.dstIpSetIds?.length, 1);
+  assert.deepEqual(after?.dstPorts, [{ first: 53, last: 53 }]);
+});
+
+test("a block of length 0 in a network set becomes its halves", () => {
+  const graph = started(
+    v3("GlobalNetworkSet", { name: "world", labels: { role: "x" } }, { nets: ["0.0.0.0/0"] }),
+    policy("p", {
+      selector: "all()",
+      types: ["Egress"],
+      egress: [{ action: "Deny", destination: { selector: "role == 'x'" } }],
+    }),
+    workload("a", "10.0.0.1/32", { role: "x" }),
+  );
+  assert.deepEqual(pick(graph.flush(), "ipsetUpdate")[0]?.members.toSorted(), [
+    "0.0.0.0/1",
+    "128.0.0.0/1",
+  ]);
+});
+
+test("rules of services have their sets, empty without service data", () => {
+  const graph = started(
+    policy("p", {
+      selector: "all()",
+      types: ["Egress"],
+      egress: [{ action: "Allow", destination: { services: { name: "db", namespace: "ns" } } }],
+    }),
+    workload("a", "10.0.0.1/32", {}),
+  );
+  const messages = graph.flush();
+  const [set] = pick(messages, "ipsetUpdate");
+  assert.deepEqual([set?.type, set?.members], ["IP_AND_PORT", []]);
+  const [rule] = pick(messages, "activePolicyUpdate")[0]?.policy.outboundRules ?? [];
+  assert.deepEqual(rule?.dstIpPortSetIds, [set?.id]);
+  assert.equal(rule?.originalDstService, "db");
+});
+
+test("tiers: missing ones last, order before name, places of host policies", () => {
+  const policyIn = (name: string, tier: string, more: object = {}): readonly ModelUpdate[] =>
+    policy(name, { tier, selector: "all()", types: ["Ingress"], ...more });
+  const graph = started(
+    v3("Tier", { name: "b" }, { order: 5 }),
+    v3("Tier", { name: "a" }, { order: 5, defaultAction: "Pass" }),
+    v3("Tier", { name: "z" }, { order: 1 }),
+    ...["b", "a", "z", "gone"].map((tier) => policyIn(`${tier}.p`, tier)),
+    policyIn("a.first", "a", { order: 1, applyOnForward: true }),
+    policyIn("a.raw", "a", { doNotTrack: true, applyOnForward: true }),
+    policyIn("a.dnat", "a", { preDNAT: true, applyOnForward: true }),
+    v3("HostEndpoint", { name: "hep" }, { node: "here", interfaceName: "eth0" }),
+  );
+  const [hep] = pick(graph.flush(), "hostEndpointUpdate");
+  const names = (
+    tiers: readonly { name: string; ingressPolicies: readonly { name: string }[] }[] = [],
+  ) => tiers.map(({ name, ingressPolicies }) => [name, ...ingressPolicies.map((id) => id.name)]);
+  assert.deepEqual(names(hep?.endpoint.tiers), [
+    ["z", "z.p"],
+    ["a", "a.first", "a.p"],
+    ["b", "b.p"],
+    ["gone", "gone.p"],
+  ]);
+  assert.deepEqual(names(hep?.endpoint.forwardTiers), [["a", "a.first"]]);
+  assert.deepEqual(names(hep?.endpoint.untrackedTiers), [["a", "a.raw"]]);
+  assert.deepEqual(names(hep?.endpoint.preDnatTiers), [["a", "a.dnat"]]);
+  assert.equal(hep?.endpoint.untrackedTiers[0]?.defaultAction, "Pass");
+  assert.equal(hep?.endpoint.tiers.at(-1)?.defaultAction, "Deny");
+});
+
+test("IPAM blocks: to their host, and borrowed addresses to theirs", () => {
+  const cidr = "10.65.0.0/30";
+  const node = (name: string, ipv4Address: string): readonly ModelUpdate[] =>
+    v3("Node", { name }, { bgp: { ipv4Address } });
+  const graph = started(
+    v3("IPPool", { name: "pool" }, { cidr: "10.65.0.0/16", vxlanMode: "CrossSubnet" }),
+    node("here", "192.0.2.1/24"),
+    node("there", "192.0.2.2/24"),
+    node("far", "198.51.100.3/24"),
+    [
+      {
+        key: { kind: "IPAMBlock", cidr },
+        value: {
+          cidr,
+          affinity: "host:there",
+          allocations: [
+            { ordinal: 0, node: "there" },
+            { ordinal: 2, node: "far" },
+          ],
+        },
+      },
+    ],
+  );
+  const routes = pick(graph.flush(), "routeUpdate").filter(({ dst }) => dst.startsWith("10.65.0."));
+  const seen = routes.map(({ dst, types, dstNodeIp, sameSubnet, borrowed }) => [
+    dst,
+    types,
+    dstNodeIp,
+    sameSubnet,
+    borrowed,
+  ]);
+  assert.deepEqual(seen.toSorted(), [
+    ["10.65.0.0/16", 0, "", false, false],
+    ["10.65.0.0/30", 1, "192.0.2.2", true, false],
+    ["10.65.0.2/32", 1, "198.51.100.3", false, true],
+  ]);
+});
