@@ -1,7 +1,7 @@
 /** The label index against trying every selector on every item. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { parseSelector } from "#selector";
 import { LabelIndex } from "../../../src/calc/label-index.ts";
 

@@ -61,10 +61,10 @@ test("of two pools with one block the first by name counts, and the other inheri
     stored("IPPool", { name }, { cidr: "10.65.0.0/16", natOutgoing });
   converter.convert(...pool("b", true));
   const [first] = converter.convert(...pool("a", false));
-  assert.equal((first?.value as { natOutgoing: boolean }).natOutgoing, false);
+  assert.equal((first?.value as { natOutgoing: boolean } | undefined)?.natOutgoing, false);
   assert.deepEqual(converter.convert(...pool("b", true)), []);
   const [heir] = converter.convert(pool("a", false)[0], null);
-  assert.equal((heir?.value as { natOutgoing: boolean }).natOutgoing, true);
+  assert.equal((heir?.value as { natOutgoing: boolean } | undefined)?.natOutgoing, true);
 });
 
 test("an object whose content is not that of its key is refused", () => {
@@ -95,7 +95,7 @@ test("labels that only profiles may give are dropped; the service account become
       },
     ),
   );
-  assert.deepEqual((updates[0]?.value as { labels: object }).labels, {
+  assert.deepEqual((updates[0]?.value as { labels: object } | undefined)?.labels, {
     app: "a",
     "projectcalico.org/serviceaccount": "sa",
   });
@@ -144,11 +144,7 @@ test("types default by the rules that are there; a staged deletion is no policy"
     "ingress",
     "egress",
   ]);
-  const staged = stored(
-    "StagedGlobalNetworkPolicy",
-    { name: "p" },
-    { stagedAction: "Delete" },
-  );
+  const staged = stored("StagedGlobalNetworkPolicy", { name: "p" }, { stagedAction: "Delete" });
   assert.deepEqual(new ModelConverter().convert(...staged), []);
 });
 
@@ -167,7 +163,7 @@ test("FelixConfiguration becomes raw parameters", () => {
       },
     ),
   );
-  const { params } = update?.value as { params: Record<string, string> };
+  const params = (update?.value as { params: Record<string, string> } | undefined)?.params ?? {};
   assert.equal(params["IpInIpEnabled"], "false");
   assert.equal(params["LogSeverityScreen"], "Debug");
   assert.equal(params["IptablesRefreshInterval"], "1m30s");
