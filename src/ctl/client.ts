@@ -204,7 +204,7 @@ export class Client {
       );
     }
     const before = stored(kv);
-    const named = withMetadata(resource, identityOf(before?.metadata));
+    const named = withStatusOf(before, withMetadata(resource, identityOf(before?.metadata)));
     const kept = named.metadata.uid === undefined ? this.#stamp(named) : named;
     if (before !== undefined) checkUpdate(before, kept);
     const text = encodeStored(kept);
@@ -252,6 +252,13 @@ function identityOf(metadata: Metadata | undefined): Partial<Metadata> {
     ...(uid === undefined ? {} : { uid }),
     ...(creationTimestamp === undefined ? {} : { creationTimestamp }),
   };
+}
+
+/** What was found out about an object stays when somebody writes what is wanted of it. */
+function withStatusOf(before: Resource | undefined, after: Resource): Resource {
+  const { status } = (before ?? {}) as { readonly status?: unknown };
+  if (status === undefined || "status" in after) return after;
+  return { ...after, status } as Resource;
 }
 
 function withRevision(resource: Resource, revision: Revision): Resource {

@@ -4,7 +4,7 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { parse } from "yaml";
-import { datastoreSettingsFromEnv, openDatastore, type DatastoreSettings } from "#datastore";
+import type { DatastoreSettings } from "#datastore";
 import { didYouMean, inputError, messageOf } from "#std";
 import { Client } from "./client.ts";
 
@@ -28,10 +28,12 @@ const FIELDS: Readonly<Record<string, string>> = {
 };
 
 /** Throws `bad-config` for a file that cannot be read or understood. */
-export function datastoreSettings(
+export async function datastoreSettings(
   configFile: string | undefined,
   env: Environment = process.env,
-): DatastoreSettings {
+): Promise<DatastoreSettings> {
+  // Loaded on use: `--help` and `validate` need no datastore, and its door costs 0.15 s.
+  const { datastoreSettingsFromEnv } = await import("#datastore");
   const file = configFile ?? (existsSync(DEFAULT_CONFIG_FILE) ? DEFAULT_CONFIG_FILE : undefined);
   if (file === undefined) return datastoreSettingsFromEnv(env);
   return datastoreSettingsFromEnv({ ...withoutEtcd(env), ...readConfig(file) });
@@ -84,5 +86,7 @@ export async function connect(
   configFile?: string,
   env: Environment = process.env,
 ): Promise<Client> {
-  return new Client(await openDatastore(datastoreSettings(configFile, env), { owner: "margay" }));
+  const { openDatastore } = await import("#datastore");
+  const settings = await datastoreSettings(configFile, env);
+  return new Client(await openDatastore(settings, { owner: "margay" }));
 }

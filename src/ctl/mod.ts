@@ -1,6 +1,6 @@
 /** Door of the command line for resources and the embedded store, and of the resource client. */
 export { Client, type ClientOptions, type Listed, type Written } from "./client.ts";
 export { connect, datastoreSettings } from "./connect.ts";
-export { ctlCommand, runCtl, type CtlIo } from "./run.ts";
 export { ensureInitialised } from "./initialise.ts";
-export { datastoreCommand } from "./datastore-command.ts";
+export { ctlCommand, runCtl, type CtlIo } from "./run.ts";
+export { datastoreCommand } from "./commands/datastore.ts";

@@ -26,6 +26,7 @@ again), 1 an error. The kernel keeps what was programmed in each case.`;
 interface Options {
   readonly configFile?: string;
   readonly printConfig?: boolean;
+  readonly reexec?: boolean;
   readonly output: PrintFormat;
 }
 
@@ -34,6 +35,10 @@ export async function felixCommand(argv: readonly string[]): Promise<number> {
   const program = new Command("margay felix")
     .description("The node agent: keeps the kernel's policy and routes as the datastore says")
     .option("-c, --config-file <path>", `ini file of settings (default: ${DEFAULT_CONFIG_FILE})`)
+    .option(
+      "--reexec",
+      "when a restart is wanted, start again in place (same process id) instead of exiting 129",
+    )
     .option("--print-config", "print every setting, its value and its source, and exit")
     .addOption(
       new Option("-o, --output <format>", "format of --print-config")
@@ -56,8 +61,20 @@ export async function felixCommand(argv: readonly string[]): Promise<number> {
     process.stdout.write(await printableConfig(local, defaultHostname(), options.output));
     return 0;
   }
-  const { runAgent } = await import("./run.ts");
-  return runAgent({ local, hostnameDefault: defaultHostname(), environment: process.env });
+  const { EXIT_RESTART, runAgent } = await import("./run.ts");
+  const environment = process.env;
+  const code = await runAgent({ local, hostnameDefault: defaultHostname(), environment });
+  if (code === EXIT_RESTART && options.reexec === true) startAgain();
+  return code;
+}
+
+/**
+ * Replaces this process with a new one of the same command (execve(2)); open files are closed. A
+ * Node.js that cannot do it leaves it to the supervisor after all.
+ */
+function startAgain(): void {
+  const argv = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
+  process.execve?.(process.execPath, argv, process.env);
 }
 
 /** Fails at once on local settings the agent must not start with. */

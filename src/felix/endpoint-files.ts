@@ -41,18 +41,12 @@ export class EndpointStatusFiles {
   }
 
   onStatus(message: FromDataplane): void {
-    switch (message.case) {
-      case "workloadEndpointStatusUpdate": {
-        const name = statusFileName(message.value.id);
-        if (message.value.status !== "up") this.#remove(name);
-        else this.#write(name, this.#endpointOf(message.value.id));
-        return;
-      }
-      case "workloadEndpointStatusRemove":
-        this.#remove(statusFileName(message.value.id));
-        return;
-      default:
-        return;
+    if (message.case === "workloadEndpointStatusUpdate") {
+      const name = statusFileName(message.value.id);
+      if (message.value.status === "up") this.#write(name, this.#endpointOf(message.value.id));
+      else this.#remove(name);
+    } else if (message.case === "workloadEndpointStatusRemove") {
+      this.#remove(statusFileName(message.value.id));
     }
   }
 

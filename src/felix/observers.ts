@@ -44,6 +44,7 @@ export class Observers {
   readonly #ipSets = new Set<string>();
   #servers: RunningServer[] = [];
   #healthServer: RunningServer | undefined;
+  #healthAddress = "";
   #process: ProcessStatusReporter | undefined;
   #status: EndpointStatusReporter | undefined;
   #files: EndpointStatusFiles | undefined;
@@ -65,7 +66,7 @@ export class Observers {
 
   /** Health answers while the datastore is still awaited, when the local settings say so. */
   serveEarly(values: FelixValues): void {
-    if (values.HealthEnabled) this.#serveHealth(values);
+    this.#serveHealth(values);
   }
 
   watch(agent: Agent): void {
@@ -79,7 +80,7 @@ export class Observers {
     this.#statistics = statistics;
     this.#watchdogMs = values.DataplaneWatchdogTimeout;
     this.reconfigure(values);
-    if (values.HealthEnabled) this.#serveHealth(values);
+    this.#serveHealth(values);
     if (values.PrometheusMetricsEnabled) {
       try {
         this.#servers.push(await serveMetrics(values, () => this.#refreshGauges()));
@@ -98,27 +99,18 @@ export class Observers {
   }
 
   onMessage(message: ToDataplane): void {
-    switch (message.case) {
-      case "workloadEndpointUpdate":
-        this.#endpoints.set(keyOf(message.value.id), message.value.endpoint);
-        return;
-      case "workloadEndpointRemove":
-        this.#endpoints.delete(keyOf(message.value.id));
-        return;
-      case "activePolicyUpdate":
-        this.#policies.add(JSON.stringify(message.value.id));
-        return;
-      case "activePolicyRemove":
-        this.#policies.delete(JSON.stringify(message.value.id));
-        return;
-      case "ipsetUpdate":
-        this.#ipSets.add(message.value.id);
-        return;
-      case "ipsetRemove":
-        this.#ipSets.delete(message.value.id);
-        return;
-      default:
-        return;
+    if (message.case === "workloadEndpointUpdate") {
+      this.#endpoints.set(keyOf(message.value.id), message.value.endpoint);
+    } else if (message.case === "workloadEndpointRemove") {
+      this.#endpoints.delete(keyOf(message.value.id));
+    } else if (message.case === "activePolicyUpdate") {
+      this.#policies.add(JSON.stringify(message.value.id));
+    } else if (message.case === "activePolicyRemove") {
+      this.#policies.delete(JSON.stringify(message.value.id));
+    } else if (message.case === "ipsetUpdate") {
+      this.#ipSets.add(message.value.id);
+    } else if (message.case === "ipsetRemove") {
+      this.#ipSets.delete(message.value.id);
     }
   }
 
@@ -147,8 +139,19 @@ export class Observers {
     ]);
   }
 
-  #serveHealth(values: FelixValues): void {
-    this.#healthServer ??= serveHealth(this.#health, values.HealthHost, values.HealthPort);
+  /** Where the configuration says; the datastore may say otherwise than the local sources did. */
+  #serveHealth({ HealthEnabled, HealthHost, HealthPort }: FelixValues): void {
+    const address = HealthEnabled ? `${HealthHost} ${HealthPort}` : "";
+    if (address === this.#healthAddress) return;
+    this.#healthAddress = address;
+    if (this.#healthServer !== undefined) {
+      this.#healthServer.close().catch((error: unknown) => {
+        log.warn("health server did not close", { reason: messageOf(error) });
+      });
+    }
+    this.#healthServer = HealthEnabled
+      ? serveHealth(this.#health, HealthHost, HealthPort)
+      : undefined;
   }
 
   #startStatus({ values, origins }: FelixConfig): void {

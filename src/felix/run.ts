@@ -6,7 +6,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Dataplane } from "#dataplane";
 import { openDatastore, type Datastore, type DatastoreSettings } from "#datastore";
 import { configureLogging, flushLogs, logger, logLevelOf, type LogLevel } from "#log";
-import { MargayError, messageOf } from "#std";
+import { MargayError, messageOf, unreachable } from "#std";
 import { startSyncer } from "#sync";
 import { Agent, type AgentEnd } from "./agent.ts";
 import { datastoreSettings } from "./config/datastore-settings.ts";
@@ -120,6 +120,8 @@ async function exitCodeOf(end: AgentEnd, stopping: AbortSignal): Promise<number>
         stack: end.error instanceof MargayError ? undefined : (end.error as Error).stack,
       });
       return 1;
+    default:
+      return unreachable(end);
   }
 }
 

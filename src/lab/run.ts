@@ -95,7 +95,7 @@ class Lab {
       "the datastore does not answer",
     );
     progress.step("starting the agent");
-    this.#processes.start("felix", ["felix"], netnsPath(this.#spec.host.name), {
+    this.#processes.start("felix", ["felix", "--reexec"], netnsPath(this.#spec.host.name), {
       DATASTORE_TYPE: "embedded",
       MARGAY_DATA_DIR: STORE_DIR,
       FELIX_FELIXHOSTNAME: this.#spec.host.name,
@@ -139,7 +139,7 @@ class Lab {
 
   /** A change in the store starts the next round at once and names itself in the heading. */
   async #watchStore(): Promise<void> {
-    this.#store = await openDatastore({ type: "embedded", dataDir: STORE_DIR });
+    this.#store = await openDatastore({ type: "embedded", embedded: { dataDir: STORE_DIR } });
     const { revision } = await this.#store.list("/calico/resources/v3/");
     const watch = this.#store.watch("/calico/resources/v3/", revision + 1, this.#aborter.signal);
     void (async () => {

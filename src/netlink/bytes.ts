@@ -347,13 +347,17 @@ export class NetlinkReader {
     return true;
   }
 
-  /** A reader that stays on the current attribute while this one steps on. */
-  snapshot(): NetlinkReader {
-    const copy = new NetlinkReader(this.#bytes, this.#view, this.#attrStart, this.#attrEnd);
-    copy.#attrStart = this.#attrStart;
-    copy.#attrEnd = this.#attrEnd;
-    copy.attrType = this.attrType;
-    return copy;
+  /** Where the current attribute is, for `goTo`. */
+  get attrPosition(): number {
+    return this.#attrStart - NLA_HEADER;
+  }
+
+  /** Stands on an attribute seen before, known by its `attrPosition`. */
+  goTo(position: number): void {
+    const at = this.#at;
+    this.#at = position;
+    this.nextAttr();
+    this.#at = at;
   }
 
   get attrLength(): number {

@@ -59,7 +59,7 @@ function make(type: TypeSpec): Checker {
     case "object":
       return compileObject(type);
     case "any":
-      return copyJson;
+      return copyAny;
     default:
       return type satisfies never;
   }
@@ -339,7 +339,7 @@ function unknownField(
 ): void {
   if (key === "__proto__") return;
   if (context.unknownFields === "keep") {
-    const copy = copyJson(value);
+    const copy = copyAny(value, context);
     if (copy !== undefined) result[key] = copy;
     return;
   }
@@ -353,6 +353,26 @@ function unknownField(
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** Deeper data would exhaust the stack of whoever walks it next. */
+const MAX_DEPTH = 64;
+
+function copyAny(value: unknown, context: Context): unknown {
+  if (depthOf(value) <= MAX_DEPTH) return copyJson(value);
+  context.report("depth", {
+    message: "is nested too deeply",
+    allowed: `at most ${MAX_DEPTH} levels`,
+  });
+  return undefined;
+}
+
+/** Stops counting just above the limit. */
+function depthOf(value: unknown, depth = 0): number {
+  if (typeof value !== "object" || value === null || depth > MAX_DEPTH) return depth;
+  let deepest = depth;
+  for (const one of Object.values(value)) deepest = Math.max(deepest, depthOf(one, depth + 1));
+  return deepest;
 }
 
 /** A deep copy of JSON data; functions and the like, which JSON has not, vanish. */

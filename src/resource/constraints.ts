@@ -11,6 +11,7 @@ export const CONSTRAINTS = {
   type: "values have the type of their field",
   enum: "values come from the field's list",
   range: "numbers lie inside the field's limits",
+  depth: "data without a schema is nested at most 64 deep",
   unique: "lists without repetition have none",
   name: "names follow the kind's rule",
   namespace: "namespaced kinds have a namespace, global ones have none",

@@ -21,7 +21,8 @@ export interface Format {
   readonly explain?: (value: string) => string | undefined;
 }
 
-const LABEL = "[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?";
+/** As Kubernetes and Calico check it: the whole is limited, its parts are not. */
+const LABEL = "[a-z0-9](?:[-a-z0-9]*[a-z0-9])?";
 const SUBDOMAIN = `${LABEL}(?:\\.${LABEL})*`;
 export const DNS_LABEL = new RegExp(`^${LABEL}$`);
 const DNS_SUBDOMAIN = new RegExp(`^${SUBDOMAIN}$`);

@@ -76,18 +76,27 @@ class ManifestReader {
   }
 
   read(text: string): Manifest {
-    const documents = parseAllDocuments(text, {
-      lineCounter: this.#lines,
-      prettyErrors: false,
-      merge: true,
-    });
-    for (const document of documents) this.#readDocument(document);
+    try {
+      const documents = parseAllDocuments(text, {
+        lineCounter: this.#lines,
+        prettyErrors: false,
+        logLevel: "error",
+        merge: true,
+      });
+      for (const document of documents) this.#readDocument(document);
+    } catch (error) {
+      // The parser's stack ends where brackets are nested by the thousand.
+      if (!(error instanceof RangeError)) throw error;
+      this.#syntax("nested too deeply to be read", 0);
+    }
     return { resources: this.#resources, errors: this.#errors };
   }
 
   #readDocument(document: Document.Parsed): void {
-    for (const error of document.errors) this.#syntax(error.message, error.pos[0]);
-    if (document.errors.length > 0 || document.contents === null) return;
+    // A warning (a tag that nobody knows) means data that would not be what it looks like.
+    const faults = [...document.errors, ...document.warnings];
+    for (const fault of faults) this.#syntax(fault.message, fault.pos[0]);
+    if (faults.length > 0 || document.contents === null) return;
     let value: unknown;
     try {
       value = document.toJS();

@@ -72,7 +72,9 @@ export function checkName(rule: NameRule, name: string, context: Context): void 
     case "subdomain":
       return;
     case "tier":
-      if (parts.length > 1) reportName(name, "a name without dots, at most 63 characters", context);
+      // A tier's name is also the value of a label.
+      if (parts.length > 1 || name.length > 63)
+        reportName(name, "a name without dots, at most 63 characters", context);
       return;
     case "network-policy":
       if (NETWORK_POLICY_PREFIX.test(name)) return;
@@ -89,11 +91,12 @@ export function checkName(rule: NameRule, name: string, context: Context): void 
 }
 
 function reportName(name: string, allowed: string, context: Context): void {
+  const dashed = name.replaceAll(".", "-");
   context.report("name", {
     message: `${JSON.stringify(name)} is not a name for this kind`,
     value: name,
     allowed,
-    hint: nameHint(name) ?? `did you mean ${name.replaceAll(".", "-")}?`,
+    hint: nameHint(name) ?? (dashed === name ? undefined : `did you mean ${dashed}?`),
     at: ["metadata", "name"],
   });
 }

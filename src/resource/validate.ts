@@ -7,7 +7,7 @@ import { Context, type FieldError } from "./context.ts";
 import { workloadEndpointName } from "./kinds/endpoints.ts";
 import { checkName, METADATA } from "./metadata.ts";
 import { guessKind, KINDS, type KindInfo } from "./registry.ts";
-import { field, object, text, type ObjectSpec } from "./schema.ts";
+import { any, field, object, text, type ObjectSpec } from "./schema.ts";
 import { API_VERSION, type Metadata, type Resource, type WorkloadEndpointSpec } from "./types.ts";
 import { DEFAULT_TIERS } from "./built-in.ts";
 
@@ -33,7 +33,7 @@ for (const info of KINDS) {
     field("spec", info.spec, "what is wanted", { zero: "always" }),
     ...(info.status === undefined
       ? []
-      : [field("status", { kind: "any" } as const, "what was found")]),
+      : [field("status", any, "what was found", { zero: "keep" })]),
   ]);
   documentSpecs.set(info.kind, spec);
   checkers.set(info.kind, { info, check: compile(spec) });

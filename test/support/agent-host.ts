@@ -128,9 +128,12 @@ export class AgentHost {
     });
   }
 
-  startFelix(env: Readonly<Record<string, string>> = {}): ChildProcess {
+  startFelix(
+    env: Readonly<Record<string, string>> = {},
+    args: readonly string[] = [],
+  ): ChildProcess {
     const log = openSync(this.logFile, "a");
-    this.#felix = spawn(MARGAY, ["felix"], {
+    this.#felix = spawn(MARGAY, ["felix", ...args], {
       stdio: ["ignore", log, log],
       env: {
         ...process.env,

@@ -8,7 +8,7 @@ import { ipBytes, parseIp } from "#ip";
 import { unreachable } from "#std";
 import type { MemoryNftTable, MemorySet } from "./nft-memory-table.ts";
 
-export type CtState = "new" | "established" | "related" | "invalid" | "untracked";
+type CtState = "new" | "established" | "related" | "invalid" | "untracked";
 
 export interface TestPacket {
   readonly src: string;

@@ -255,7 +255,7 @@ export class MemoryNftTable implements NftTable {
   }
 }
 
-export function keyLength(set: NftSet): number {
+function keyLength(set: NftSet): number {
   if (set.key.length === 1) return KEY_LEN[set.key[0] as KeyType];
   return set.key.reduce((sum, type) => sum + ((KEY_LEN[type] + 3) & ~3), 0);
 }

@@ -38,6 +38,7 @@ export class TcpPeer {
         new Promise<Outcome>((resolve, reject) => {
           this.#worker.once("message", resolve);
           this.#worker.once("error", reject);
+          // oxlint-disable-next-line unicorn/require-post-message-target-origin -- no window
           this.#worker.postMessage(request);
         }),
     );
@@ -51,6 +52,7 @@ export class TcpPeer {
 }
 
 function answer(request: Request): void {
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- no window
   const done = (outcome: Outcome): void => parentPort?.postMessage(outcome);
   if (request.op === "listen") {
     createServer((socket) => socket.end()).listen(request.port, "::", () => done("open"));

@@ -1,6 +1,9 @@
 /**
  * An address that goes to another workload, or away, must not leave established connections behind:
  * the policy table lets established flows pass.
+ *
+ * Looking through all connections takes milliseconds. For an address that somebody has again that
+ * cannot wait; for one that nobody has, it is done in a moment, for all of them together.
  */
 import { formatCidr, isHostCidr, type Cidr } from "#ip";
 import type { ConntrackKernel } from "#netlink";
@@ -9,11 +12,14 @@ import { messageOf } from "#std";
 
 const log = logger("dataplane.conntrack");
 
+const DELAY_MS = 50;
+
 export class ConnectionCleaner {
   readonly #conntrack: ConntrackKernel;
   /** Address → endpoint that has it. */
   readonly #holders = new Map<string, string>();
   readonly #pending = new Map<string, Cidr>();
+  #timer: NodeJS.Timeout | undefined;
 
   constructor(conntrack: ConntrackKernel) {
     this.#conntrack = conntrack;
@@ -30,14 +36,38 @@ export class ConnectionCleaner {
   }
 
   forget(address: Cidr): void {
-    if (isHostCidr(address)) this.#pending.set(formatCidr(address), address);
+    if (!isHostCidr(address)) return;
+    this.#pending.set(formatCidr(address), address);
+    this.#timer ??= setTimeout(() => this.#cleanRest(), DELAY_MS).unref();
+  }
+
+  /** Before addresses that are in use again get their routes. */
+  cleanHeld(): void {
+    if (this.#pending.size === 0) return;
+    this.#clean(
+      [...this.#pending].flatMap(([text, each]) => (this.#holders.has(text) ? each : [])),
+    );
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+    this.#clean([...this.#pending.values()]);
+    this.#conntrack.close();
+  }
+
+  #cleanRest(): void {
+    this.#timer = undefined;
+    // One family in a turn of the event loop.
+    const [first] = this.#pending.values();
+    if (first === undefined) return;
+    this.#clean([...this.#pending.values()].filter(({ family }) => family === first.family));
+    if (this.#pending.size > 0) this.#timer = setTimeout(() => this.#cleanRest(), 0).unref();
   }
 
   /** Best effort: entries end by themselves in time, so a failure is told and not repeated. */
-  apply(): void {
-    if (this.#pending.size === 0) return;
-    const addresses = [...this.#pending.values()];
-    this.#pending.clear();
+  #clean(addresses: readonly Cidr[]): void {
+    if (addresses.length === 0) return;
+    for (const address of addresses) this.#pending.delete(formatCidr(address));
     try {
       this.#conntrack.forget(addresses);
     } catch (error) {

@@ -59,6 +59,11 @@ export class RouteDriver {
     return this.#problems.get(dst);
   }
 
+  /** Routes that are ours, in the kernel. */
+  get count(): number {
+    return this.#tracker.actual.size;
+  }
+
   wants(dst: Cidr): boolean {
     return this.#desiredKeys.has(formatCidr(dst));
   }
@@ -123,7 +128,7 @@ export class RouteDriver {
 
   /** The interface went down or away, and its routes with it; IPv4 tells of no deletion. */
   forgetInterface(index: number): void {
-    for (const key of [...this.#actualKeysByOif.get(index)]) this.#setAbsent(key);
+    for (const key of this.#actualKeysByOif.get(index)) this.#setAbsent(key);
   }
 
   /** Reads all back. `observe` sees each of the main table's routes. */
@@ -135,10 +140,12 @@ export class RouteDriver {
         if (!this.#isOurs(route)) continue;
         const key = routeKey(route);
         found.add(key);
-        this.#setPresent(key, route);
+        const known = this.#tracker.actual.get(key);
+        if (known === undefined || !sameRoute(known, route)) this.#setPresent(key, route);
       }
     }
-    for (const key of [...this.#tracker.actual.keys()]) if (!found.has(key)) this.#setAbsent(key);
+    if (found.size === this.#tracker.actual.size) return;
+    for (const key of this.#tracker.actual.keys()) if (!found.has(key)) this.#setAbsent(key);
   }
 
   /** Something can be written now. */
@@ -249,13 +256,29 @@ export class RouteDriver {
   }
 }
 
-export function isWorkloadInterface(config: LinuxDataplaneConfig, name: string): boolean {
+function isWorkloadInterface(config: LinuxDataplaneConfig, name: string): boolean {
   return config.policy.interfacePrefixes.some((prefix) => name.startsWith(prefix));
 }
 
-function routeKey({ dst, tos, priority, oif }: Route): string {
-  return `${formatCidr(dst)} ${tos} ${priority} ${oif ?? ""}`;
+/** Destination, TOS, metric and interface in 16-bit units: a resync makes one for each route. */
+function routeKey({ dst, tos, priority, oif = 0 }: Route): string {
+  const { w0, w1, w2, w3, prefixLen } = dst;
+  const rest = String.fromCharCode(
+    w0 >>> 16,
+    w0 & UNIT,
+    (tos << 8) | prefixLen,
+    priority >>> 16,
+    priority & UNIT,
+    oif >>> 16,
+    oif & UNIT,
+  );
+  if (dst.family === 4) return rest;
+  return (
+    rest + String.fromCharCode(w1 >>> 16, w1 & UNIT, w2 >>> 16, w2 & UNIT, w3 >>> 16, w3 & UNIT)
+  );
 }
+
+const UNIT = 0xffff;
 
 /** IPv6 routes have no scope, and the kernel tells none. */
 function sameRoute(desired: Route, actual: Route): boolean {

@@ -29,7 +29,8 @@ export class Sysctls {
   readonly #desired = new Map<string, InterfaceSettings>();
   readonly #pending = new Set<string>();
   readonly #problems = new Map<string, string>();
-  #globalPending = false;
+  #forwardingWanted = false;
+  #forwardingPending = false;
   readonly #ipv6: boolean;
 
   /** `root` is another directory in tests. */
@@ -57,12 +58,14 @@ export class Sysctls {
   }
 
   recheckAll(): void {
+    this.#forwardingPending = this.#forwardingWanted;
     for (const name of this.#desired.keys()) this.#pending.add(name);
   }
 
   /** IPForwarding=Enabled. */
   wantForwarding(): void {
-    this.#globalPending = true;
+    this.#forwardingWanted = true;
+    this.#forwardingPending = true;
   }
 
   /** Why the interface has not its settings; undefined when it has. */
@@ -72,7 +75,7 @@ export class Sysctls {
 
   /** `onProblem`: `problemOf` the interface changed. */
   apply(onProblem: (name: string) => void): DriverResult {
-    if (this.#pending.size === 0 && !this.#globalPending) return NOTHING_DONE;
+    if (this.#pending.size === 0 && !this.#forwardingPending) return NOTHING_DONE;
     let writes = 0;
     const errors: Error[] = [];
     const attempt = (settings: readonly Setting[]): string | undefined => {
@@ -88,8 +91,8 @@ export class Sysctls {
         errors.push(systemError("sysctl-failed", problem, { retryable: true }));
       return problem;
     };
-    if (this.#globalPending && attempt(this.#forwarding()) === undefined) {
-      this.#globalPending = false;
+    if (this.#forwardingPending && attempt(this.#forwarding()) === undefined) {
+      this.#forwardingPending = false;
     }
     for (const name of this.#pending) {
       const problem = attempt(this.#settingsOf(name));

@@ -28,8 +28,9 @@ import { CommitQueue, type Written } from "./commit-queue.ts";
 import { Database } from "./database.ts";
 import { Leases } from "./leases.ts";
 import {
+  checkIgnored,
+  checkLease,
   checkPut,
-  checkPutState,
   checkRange,
   deleteRange,
   put,
@@ -136,7 +137,8 @@ export class Engine {
     this.checkSize(request.key.length + request.value.length);
     return await this.write((context) => {
       this.checkQuota();
-      checkPutState(context, request);
+      checkLease(context, request);
+      checkIgnored(context, request);
       return put(context, request, this.header(context.revision));
     });
   }

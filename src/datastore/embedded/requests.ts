@@ -89,14 +89,16 @@ export function checkPut(request: PutRequest): void {
   if (request.ignoreLease && request.lease !== 0n) throw faultError(FAULTS.leaseProvided);
 }
 
-/** The checks against the state before the transaction. */
-export function checkPutState(context: WriteContext, request: PutRequest): void {
-  if (request.ignoreValue || request.ignoreLease) {
-    if (context.store.getNow(request.key) === undefined) throw faultError(FAULTS.keyNotFound);
-  }
+/** Checks against the state before the transaction. */
+export function checkLease(context: WriteContext, request: PutRequest): void {
   if (request.lease !== 0n && !leaseExists(context.db, request.lease)) {
     throw faultError(FAULTS.leaseNotFound);
   }
+}
+
+export function checkIgnored(context: WriteContext, request: PutRequest): void {
+  if (!request.ignoreValue && !request.ignoreLease) return;
+  if (context.store.getNow(request.key) === undefined) throw faultError(FAULTS.keyNotFound);
 }
 
 export function put(

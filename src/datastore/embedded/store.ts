@@ -59,13 +59,14 @@ const NO_LIMIT = -1;
 export class MvccStore {
   /** Of the last committed transaction, durable or not. */
   revision: number;
+  /** -1: never compacted; etcd accepts a compaction at 0 before. */
   compactRevision: number;
   private readonly db: Database;
   private nextId: number;
 
   constructor(db: Database) {
     this.db = db;
-    this.compactRevision = Number(db.readMeta("compact_revision") ?? "0");
+    this.compactRevision = Number(db.readMeta("compact_revision") ?? "-1");
     const last = db.prepare("SELECT MAX(id) AS id, MAX(revision) AS revision FROM event").get();
     // After a compaction up to the last revision there may be no event left to say it.
     this.revision = Math.max(1, this.compactRevision, Number(last?.["revision"] ?? 0));
@@ -157,11 +158,13 @@ export class MvccStore {
     return { events, through: to };
   }
 
-  /** The key's value before the event; undefined when it had none, or when that is compacted. */
+  /** The key at the revision before the event's; undefined when absent there, or compacted. */
   before(event: StoredEvent): StoredKv | undefined {
+    const { revision } = event;
+    if (revision - 1 < this.compactRevision) return undefined;
     const row = this.db
-      .prepare("SELECT * FROM event WHERE key = ? AND id < ? ORDER BY id DESC LIMIT 1")
-      .get(event.kv.key, event.id);
+      .prepare("SELECT * FROM event WHERE key = ? AND revision < ? ORDER BY id DESC LIMIT 1")
+      .get(event.kv.key, revision);
     return row === undefined || row["kind"] === KIND_DELETE ? undefined : kvOf(row);
   }
 

@@ -19,8 +19,9 @@ import {
 } from "../etcd/proto/rpc_pb.ts";
 import { compareKeys, EMPTY_BYTES } from "../keys.ts";
 import {
+  checkIgnored,
+  checkLease,
   checkPut,
-  checkPutState,
   checkRevision,
   deleteRange,
   keyRange,
@@ -98,13 +99,15 @@ interface Touched {
   readonly deletes: KeyRange[];
 }
 
-/** One revision changes a key once: no two puts of it, no put of it beside a delete. */
+/** A transaction may put a key only once, and not beside a delete of it. */
 function checkDuplicates(ops: readonly RequestOp[]): Touched {
   const deletes: KeyRange[] = [];
   const puts = new Map<string, Uint8Array>();
   for (const { request: op } of ops) {
     if (op.case === "requestDeleteRange") {
-      deletes.push(keyRange(op.value.key, op.value.rangeEnd));
+      const { key, rangeEnd } = op.value;
+      // Like etcd's check, which takes an open end (the byte 0) literally: it overlaps no put.
+      deletes.push({ key, end: rangeEnd.length === 0 ? undefined : rangeEnd });
     }
   }
   for (const { request: op } of ops) {
@@ -180,30 +183,39 @@ function orderOf(compare: Compare, kv: StoredKv): number {
   if (target === Compare_CompareTarget.VALUE) {
     return compareKeys(kv.value, targetUnion.case === "value" ? targetUnion.value : EMPTY_BYTES);
   }
-  const wanted = typeof targetUnion.value === "bigint" ? targetUnion.value : 0n;
-  const actual = actualOf(target, kv);
+  const { actual, field } = subject(target, kv);
+  // A value for another target than the one that is compared counts as none, which is 0.
+  const wanted =
+    targetUnion.case === field && typeof targetUnion.value === "bigint" ? targetUnion.value : 0n;
   return actual < wanted ? -1 : actual > wanted ? 1 : 0;
 }
 
-function actualOf(target: Compare_CompareTarget, kv: StoredKv): bigint {
+interface Subject {
+  readonly actual: bigint;
+  readonly field: Compare["targetUnion"]["case"];
+}
+
+function subject(target: Compare_CompareTarget, kv: StoredKv): Subject {
   switch (target) {
     case Compare_CompareTarget.CREATE:
-      return BigInt(kv.createRevision);
+      return { actual: BigInt(kv.createRevision), field: "createRevision" };
     case Compare_CompareTarget.MOD:
-      return BigInt(kv.modRevision);
+      return { actual: BigInt(kv.modRevision), field: "modRevision" };
     case Compare_CompareTarget.LEASE:
-      return kv.lease;
+      return { actual: kv.lease, field: "lease" };
     case Compare_CompareTarget.VERSION:
     case Compare_CompareTarget.VALUE:
     default:
-      return BigInt(kv.version);
+      return { actual: BigInt(kv.version), field: "version" };
   }
 }
 
 /** Whatever may fail does so here, before the first operation changed anything. */
 function checkPath(context: WriteContext, path: Path): void {
   for (const { request: op } of path.ops) {
-    if (op.case === "requestPut") checkPutState(context, op.value);
+    if (op.case !== "requestPut") continue;
+    checkIgnored(context, op.value);
+    checkLease(context, op.value);
   }
   for (const { request: op } of path.ops) {
     if (op.case === "requestRange") checkRevision(context.store, op.value);

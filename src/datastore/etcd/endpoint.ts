@@ -6,9 +6,10 @@ import { readFileSync } from "node:fs";
 import { connect as connectNet, type Socket } from "node:net";
 import type { ClientSessionOptions, SecureClientSessionOptions } from "node:http2";
 import { createClient, type Client, type Interceptor } from "@connectrpc/connect";
-import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import { createGrpcTransport } from "@connectrpc/connect-node";
 import { datastoreError } from "../errors.ts";
 import { messageOf } from "#std";
+import { EtcdSession } from "./session.ts";
 import { Auth, KV, Lease, Watch } from "./proto/rpc_pb.ts";
 
 export interface TlsSettings {
@@ -37,18 +38,16 @@ export class EtcdEndpoint {
   readonly lease: Client<typeof Lease>;
   readonly watch: Client<typeof Watch>;
   readonly auth: Client<typeof Auth>;
-  private readonly session: Http2SessionManager;
-  private readonly dialTimeoutMs: number;
+  private readonly session: EtcdSession;
 
   constructor(endpoint: string, options: EndpointOptions) {
     this.name = endpoint;
-    this.dialTimeoutMs = options.dialTimeoutMs;
     const { baseUrl, sessionOptions } = parseEndpoint(endpoint, options.tls);
-    this.session = new Http2SessionManager(
-      baseUrl,
-      { pingIntervalMs: options.keepaliveMs, pingTimeoutMs: PING_TIMEOUT_MS },
-      sessionOptions,
-    );
+    this.session = new EtcdSession(baseUrl, endpoint, sessionOptions, {
+      keepaliveMs: options.keepaliveMs,
+      dialTimeoutMs: options.dialTimeoutMs,
+      pingTimeoutMs: PING_TIMEOUT_MS,
+    });
     const transport = createGrpcTransport({
       baseUrl,
       sessionManager: this.session,
@@ -63,25 +62,11 @@ export class EtcdEndpoint {
 
   /** Opens the connection if there is none. Throws `unavailable`: then nothing was sent. */
   async connect(): Promise<void> {
-    const state = this.session.state();
-    if (state === "open") return;
-    const timer = setTimeout(() => {
-      this.session.abort(new Error(`no connection within ${this.dialTimeoutMs} ms`));
-    }, this.dialTimeoutMs);
-    try {
-      if ((await this.session.connect()) !== "error") return;
-    } finally {
-      clearTimeout(timer);
-    }
-    const cause = this.session.error();
-    throw datastoreError("unavailable", `${this.name}: ${innermost(cause)}`, {
-      cause,
-      fields: { where: this.name },
-    });
+    await this.session.connect();
   }
 
   close(): void {
-    this.session.abort();
+    this.session.close();
   }
 }
 
@@ -145,10 +130,4 @@ function readPem(path: string | undefined, what: string): string | undefined {
       fields: { path },
     });
   }
-}
-
-function innermost(error: unknown): string {
-  let inner = error;
-  while (inner instanceof Error && inner.cause instanceof Error) inner = inner.cause;
-  return messageOf(inner);
 }

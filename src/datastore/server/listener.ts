@@ -22,6 +22,7 @@ import { createServer as createTls, type TlsOptions } from "node:tls";
 import { once } from "node:events";
 import { messageOf } from "#std";
 import { datastoreError } from "../errors.ts";
+import { filterAuthority } from "./authority-filter.ts";
 import { isGrpc, serveGrpc, type GrpcOptions } from "./grpc.ts";
 
 export interface Page {
@@ -136,13 +137,21 @@ function makeParts(options: ListenerOptions, tls: TlsOptions | undefined): Parts
   if (tls === undefined) {
     const server = createNet((socket) => {
       track(socket);
-      sniff(socket, (isHttp2) => (isHttp2 ? http2 : http1).emit("connection", socket));
+      sniff(socket, (isHttp2) => {
+        if (isHttp2) {
+          http2.emit("connection", filterAuthority(socket));
+          return;
+        }
+        http1.emit("connection", socket);
+        process.nextTick(() => socket.resume());
+      });
     });
     return { server, http2, http1, sockets, sessions };
   }
   const server = createTls({ ...tls, ALPNProtocols: ["h2", "http/1.1"] }, (socket) => {
     track(socket);
-    (socket.alpnProtocol === "h2" ? http2 : http1).emit("connection", socket);
+    if (socket.alpnProtocol === "h2") http2.emit("connection", filterAuthority(socket));
+    else http1.emit("connection", socket);
   });
   server.on("tlsClientError", () => undefined);
   return { server, http2, http1, sockets, sessions };

@@ -19,22 +19,21 @@ export class DatastoreSources {
 
   /** True if the update may change configuration or readiness. */
   onUpdate(update: ModelUpdate): boolean {
-    const { key } = update;
-    switch (key.kind) {
-      case "FelixConfiguration":
-        if (update.value === null) return this.#configs.delete(key.name);
-        this.#configs.set(key.name, update.value as ModelFelixConfig);
-        return true;
-      case "ClusterInformation":
-        this.#cluster = update.value as ModelClusterInformation | null;
-        return true;
-      case "Node":
-        if (key.name !== this.#hostname) return false;
-        this.#node = update.value as ModelNode | null;
-        return true;
-      default:
-        return false;
+    const { key, value } = update;
+    if (key.kind === "FelixConfiguration") {
+      if (value === null) return this.#configs.delete(key.name);
+      this.#configs.set(key.name, value as ModelFelixConfig);
+      return true;
     }
+    if (key.kind === "ClusterInformation") {
+      this.#cluster = value as ModelClusterInformation | null;
+      return true;
+    }
+    if (key.kind === "Node" && key.name === this.#hostname) {
+      this.#node = value as ModelNode | null;
+      return true;
+    }
+    return false;
   }
 
   /** Why the datastore is not ready for the agent, or undefined when it is. */

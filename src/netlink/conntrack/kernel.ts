@@ -2,8 +2,10 @@
  * Makes the kernel forget the connections of addresses (uapi/linux/netfilter/nfnetlink_conntrack.h),
  * so that an address that is used again inherits no established flow.
  *
- * A few addresses: the kernel looks for them itself (CTA_FILTER, newer kernels). Many, or an older
- * kernel: one dump, and what matches is deleted by tuple and id.
+ * A few IPv4 addresses: the kernel looks for them itself (CTA_FILTER, newer kernels). Many, or an
+ * older kernel: one dump, and what matches is deleted by tuple and id. IPv6 always so: the kernel's
+ * filter has its comparison of IPv6 addresses the wrong way round (seen on 6.18) and would delete
+ * the flows of all the others.
  */
 import { formatIp, ipBytes, ipFromBytes, type Ip } from "#ip";
 import {
@@ -28,15 +30,12 @@ const CTA_FILTER = 25;
 const CTA_TUPLE_IP = 1;
 const CTA_IP_V4_SRC = 1;
 const CTA_IP_V4_DST = 2;
-const CTA_IP_V6_SRC = 3;
-const CTA_IP_V6_DST = 4;
 const CTA_FILTER_ORIG_FLAGS = 1;
 const CTA_FILTER_REPLY_FLAGS = 2;
-/** net/netfilter/nf_internals.h: CTA_FILTER_F_CTA_IP_SRC, _DST. */
+/** net/netfilter/nf_internals.h: CTA_FILTER_F_CTA_IP_SRC */
 const FILTER_IP_SRC = 1;
-const FILTER_IP_DST = 2;
 
-/** Above this, one walk over all connections is cheaper than four for each address. */
+/** Above this, one walk over all connections is cheaper than two for each address. */
 const MAX_FILTERED = 4;
 const DELETES_PER_SEND = 200;
 
@@ -57,40 +56,40 @@ class NetlinkConntrack implements ConntrackKernel {
   #filters = true;
 
   forget(addresses: readonly Ip[]): void {
-    if (addresses.length === 0) return;
-    if (this.#filters && addresses.length <= MAX_FILTERED) {
-      if (addresses.every((address) => this.#forgetByFilter(address))) return;
-      this.#filters = false;
-    }
-    this.#forgetByDump(addresses);
+    const v4 = addresses.filter(({ family }) => family === 4);
+    const v6 = addresses.filter(({ family }) => family === 6);
+    if (v4.length > 0 && !this.#forgetFew(v4)) this.#forgetByDump(AF_INET, v4);
+    if (v6.length > 0) this.#forgetByDump(AF_INET6, v6);
+  }
+
+  #forgetFew(addresses: readonly Ip[]): boolean {
+    if (!this.#filters || addresses.length > MAX_FILTERED) return false;
+    this.#filters = addresses.every((address) => this.#forgetByFilter(address));
+    return this.#filters;
   }
 
   /** False: this kernel does not know the filter and has deleted nothing. */
   #forgetByFilter(address: Ip): boolean {
     this.#writer.reset();
-    for (const tuple of [CTA_TUPLE_ORIG, CTA_TUPLE_REPLY]) {
-      for (const flag of [FILTER_IP_SRC, FILTER_IP_DST]) {
-        writeFilteredDelete(this.#writer, address, tuple, flag);
-      }
-    }
+    // Whatever NAT there is: who began is the source of the original direction, who answers that of
+    // the reply.
+    writeIpv4Delete(this.#writer, address, CTA_TUPLE_ORIG);
+    writeIpv4Delete(this.#writer, address, CTA_TUPLE_REPLY);
     const { refusals } = this.#socket.transact(this.#writer.bytes());
     return refusals.every(({ errno }) => errno === "ENOENT");
   }
 
-  #forgetByDump(addresses: readonly Ip[]): void {
+  #forgetByDump(family: number, addresses: readonly Ip[]): void {
     const wanted = new Set(addresses.map(formatIp));
-    for (const family of [AF_INET, AF_INET6]) {
-      if (!addresses.some((address) => (address.family === 4) === (family === AF_INET))) continue;
-      this.#writer.reset();
-      const mark = this.#writer.beginMessage(IPCTNL_MSG_CT_GET, NLM_F_REQUEST);
-      writeHeader(this.#writer, family);
-      this.#writer.endMessage(mark);
-      const entries = this.#socket
-        .dump(this.#writer.bytes(), "read connections")
-        .map(readEntry)
-        .filter((entry) => entry.addresses.some((address) => wanted.has(address)));
-      this.#delete(family, entries);
-    }
+    this.#writer.reset();
+    const mark = this.#writer.beginMessage(IPCTNL_MSG_CT_GET, NLM_F_REQUEST);
+    writeHeader(this.#writer, family);
+    this.#writer.endMessage(mark);
+    const entries = this.#socket
+      .dump(this.#writer.bytes(), "read connections")
+      .map(readEntry)
+      .filter((entry) => entry.addresses.some((address) => wanted.has(address)));
+    this.#delete(family, entries);
   }
 
   /** An entry that went by itself meanwhile is as good as deleted. */
@@ -121,26 +120,18 @@ function writeHeader(writer: NetlinkWriter, family: number): void {
   writer.u16Be(0);
 }
 
-function writeFilteredDelete(
-  writer: NetlinkWriter,
-  address: Ip,
-  tuple: number,
-  flag: number,
-): void {
-  const source = flag === FILTER_IP_SRC;
-  const v4 = address.family === 4;
+function writeIpv4Delete(writer: NetlinkWriter, source: Ip, tuple: number): void {
   const mark = writer.beginMessage(IPCTNL_MSG_CT_DELETE, NLM_F_REQUEST);
-  writeHeader(writer, v4 ? AF_INET : AF_INET6);
+  writeHeader(writer, AF_INET);
   const outer = writer.beginNested(tuple);
   const inner = writer.beginNested(CTA_TUPLE_IP);
-  const v4Type = source ? CTA_IP_V4_SRC : CTA_IP_V4_DST;
-  const v6Type = source ? CTA_IP_V6_SRC : CTA_IP_V6_DST;
-  writer.attrBytes(v4 ? v4Type : v6Type, ipBytes(address));
+  writer.attrBytes(CTA_IP_V4_SRC, ipBytes(source));
   writer.endNested(inner);
   writer.endNested(outer);
   const filter = writer.beginNested(CTA_FILTER);
-  writer.attrU32(CTA_FILTER_ORIG_FLAGS, tuple === CTA_TUPLE_ORIG ? flag : 0);
-  writer.attrU32(CTA_FILTER_REPLY_FLAGS, tuple === CTA_TUPLE_REPLY ? flag : 0);
+  const flags = (of: number): number => (of === tuple ? FILTER_IP_SRC : 0);
+  writer.attrU32(CTA_FILTER_ORIG_FLAGS, flags(CTA_TUPLE_ORIG));
+  writer.attrU32(CTA_FILTER_REPLY_FLAGS, flags(CTA_TUPLE_REPLY));
   writer.endNested(filter);
   writer.endMessage(mark);
 }

@@ -27,28 +27,76 @@ import {
 } from "./exprEncode.ts";
 import type { Expr, Reg, Verdict } from "./types.ts";
 
-/** Attributes of one expression by number, each as a reader placed on its value. */
-interface Attributes {
-  u32(type: number): number | undefined;
-  u64(type: number): number | undefined;
-  u16(type: number): number | undefined;
-  u8(type: number): number | undefined;
-  text(type: number): string | undefined;
-  data(type: number): Uint8Array | undefined;
-  verdict(type: number): Verdict | undefined;
+/** Few expressions have more attributes; those beyond are none that this program writes. */
+const MOST_ATTRIBUTES = 16;
+
+/** Attributes of one expression by number. */
+class Attributes {
+  readonly #positions = new Int32Array(MOST_ATTRIBUTES);
+  #reader: NetlinkReader | undefined;
+
+  /** Made for one expression after the other, since there are tens of thousands. */
+  load(reader: NetlinkReader | undefined): this {
+    this.#positions.fill(-1);
+    this.#reader = reader;
+    while (reader?.nextAttr() === true) {
+      if (reader.attrType < MOST_ATTRIBUTES) this.#positions[reader.attrType] = reader.attrPosition;
+    }
+    return this;
+  }
+
+  #at(type: number): NetlinkReader | undefined {
+    const position = this.#positions[type] ?? -1;
+    if (position < 0 || this.#reader === undefined) return undefined;
+    this.#reader.goTo(position);
+    return this.#reader;
+  }
+
+  u8(type: number): number | undefined {
+    return this.#at(type)?.attrU8();
+  }
+
+  u16(type: number): number | undefined {
+    return this.#at(type)?.attrU16Be();
+  }
+
+  u32(type: number): number | undefined {
+    return this.#at(type)?.attrU32Be();
+  }
+
+  u64(type: number): number | undefined {
+    const reader = this.#at(type);
+    return reader === undefined ? undefined : Number(reader.attrU64Be());
+  }
+
+  text(type: number): string | undefined {
+    return this.#at(type)?.attrString();
+  }
+
+  data(type: number): Uint8Array | undefined {
+    const reader = this.#at(type);
+    return reader === undefined ? undefined : decodeValue(reader.nested());
+  }
+
+  verdict(type: number): Verdict | undefined {
+    const reader = this.#at(type);
+    return reader === undefined ? undefined : decodeVerdict(reader.nested());
+  }
 }
+
+const attributes = new Attributes();
 
 export function decodeExprs(list: NetlinkReader): Expr[] | undefined {
   const exprs: Expr[] = [];
   while (list.nextAttr()) {
     const element = list.nested();
-    let name = "";
+    let decode: Decoder | undefined;
     let data: NetlinkReader | undefined;
     while (element.nextAttr()) {
-      if (element.attrType === NFTA_EXPR.name) name = element.attrString();
+      if (element.attrType === NFTA_EXPR.name) decode = decoderOf(element);
       else if (element.attrType === NFTA_EXPR.data) data = element.nested();
     }
-    const expr = DECODERS[name]?.(readAttributes(data));
+    const expr = decode?.(attributes.load(data));
     if (expr === undefined) return undefined;
     exprs.push(expr);
   }
@@ -81,26 +129,13 @@ export function decodeValue(data: NetlinkReader): Uint8Array | undefined {
   return undefined;
 }
 
-function readAttributes(data: NetlinkReader | undefined): Attributes {
-  // Few attributes each: an array of single-attribute snapshots is cheaper than a Map.
-  const values: (AttributeValue | undefined)[] = [];
-  while (data?.nextAttr() === true) values[data.attrType] = data.snapshot();
-  return {
-    u32: (type) => values[type]?.attrU32Be(),
-    u64: (type) => (values[type] === undefined ? undefined : Number(values[type].attrU64Be())),
-    u16: (type) => values[type]?.attrU16Be(),
-    u8: (type) => values[type]?.attrU8(),
-    text: (type) => values[type]?.attrString(),
-    data: (type) => (values[type] === undefined ? undefined : decodeValue(values[type].nested())),
-    verdict: (type) =>
-      values[type] === undefined ? undefined : decodeVerdict(values[type].nested()),
-  };
-}
+type Decoder = (a: Attributes) => Expr | undefined;
 
-type AttributeValue = Pick<
-  NetlinkReader,
-  "attrU32Be" | "attrU64Be" | "attrU16Be" | "attrU8" | "attrString" | "nested"
->;
+/** Compares bytes instead of making a string for each of a ruleset's expressions. */
+function decoderOf(name: NetlinkReader): Decoder | undefined {
+  for (const [known, decode] of DECODER_LIST) if (name.attrEquals(known)) return decode;
+  return undefined;
+}
 
 function nameOf<Name extends string>(
   numbers: Readonly<Record<Name, number>>,
@@ -126,7 +161,7 @@ function complete<T extends Record<string, unknown>>(
   return fields as { [Field in keyof T]: Exclude<T[Field], undefined> };
 }
 
-const DECODERS: Readonly<Record<string, ((a: Attributes) => Expr | undefined) | undefined>> = {
+const DECODERS: Readonly<Record<string, Decoder>> = {
   payload(a) {
     // A source register means that the packet is written to.
     if (a.u32(5) !== undefined) return undefined;
@@ -254,3 +289,5 @@ const DECODERS: Readonly<Record<string, ((a: Attributes) => Expr | undefined) | 
     return { type: "reject", rejectType, code: a.u8(2) ?? 0 };
   },
 };
+
+const DECODER_LIST = Object.entries(DECODERS);

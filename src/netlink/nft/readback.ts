@@ -220,23 +220,25 @@ export class NftReader {
     const messages = this.#dump(GETRULE, this.#table, "list rules", () => {
       if (only !== undefined) this.#writer.attrString(NFTA_RULE.chain, only);
     });
+    let chain = "";
     for (const { body } of messages) {
       if (!this.#ours(body)) continue;
-      let table = "";
-      let chain = "";
+      let ours = false;
       let handle = 0;
       let comment = "";
       let exprs: NetlinkReader | undefined;
       while (body.nextAttr()) {
-        if (body.attrType === NFTA_TABLE) table = body.attrString();
-        else if (body.attrType === NFTA_RULE.chain) chain = body.attrString();
-        else if (body.attrType === NFTA_RULE.handle) handle = Number(body.attrU64Be());
+        if (body.attrType === NFTA_TABLE) ours = body.attrEquals(this.#table);
+        else if (body.attrType === NFTA_RULE.chain) {
+          // Rules of one chain come together.
+          if (!body.attrEquals(chain)) chain = body.attrString();
+        } else if (body.attrType === NFTA_RULE.handle) handle = Number(body.attrU64Be());
         else if (body.attrType === NFTA_RULE.exprs) exprs = body.nested();
         else if (body.attrType === NFTA_RULE.userdata) {
           comment = readComment(body.attrBytes(), UDATA_RULE_COMMENT);
         }
       }
-      if (table === this.#table) yield { chain, handle, bytes: decodeRule(exprs, comment) };
+      if (ours) yield { chain, handle, bytes: decodeRule(exprs, comment) };
     }
   }
 

@@ -157,6 +157,8 @@ export interface NftSet {
 /**
  * An element. `key` is the concatenation of the key fields, each padded to 4 bytes. In an interval
  * set `key` is the first address and `end` the first address after the range (absent: to the top).
+ * In an interval set over a concatenation `end` has the last value of each field, itself included
+ * (absent: the one value `key`).
  */
 export interface NftElement {
   readonly key: Uint8Array;

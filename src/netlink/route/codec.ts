@@ -16,7 +16,7 @@ import type { Link, Neighbour, Route, RouteChange } from "./types.ts";
 
 const MAC_LENGTH = 6;
 
-export function addressFamily(family: IpFamily): number {
+function addressFamily(family: IpFamily): number {
   return family === 4 ? C.AF_INET : C.AF_INET6;
 }
 
@@ -242,8 +242,17 @@ function writeNeighbour(
   writer.endMessage(mark);
 }
 
+const scratch = new Uint8Array(4);
+
+/** Without a copy for IPv4: a table may hold tens of thousands. */
 function readIp(family: IpFamily, reader: NetlinkReader): Ip {
-  return ipFromBytes(family, reader.attrBytes());
+  if (family === 6) return ipFromBytes(6, reader.attrBytes());
+  const word = reader.attrU32Be();
+  scratch[0] = word >>> 24;
+  scratch[1] = word >>> 16;
+  scratch[2] = word >>> 8;
+  scratch[3] = word;
+  return ipFromBytes(4, scratch);
 }
 
 function unspecified(family: IpFamily): Ip {

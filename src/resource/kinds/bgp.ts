@@ -20,7 +20,14 @@ import {
 } from "../schema.ts";
 import { asNumber } from "./endpoints.ts";
 
-export const logSeverity: TypeSpec = oneOfAnyCase("Debug", "Info", "Warning", "Error", "Fatal");
+export const logSeverity: TypeSpec = oneOfAnyCase(
+  "Trace",
+  "Debug",
+  "Info",
+  "Warning",
+  "Error",
+  "Fatal",
+);
 
 const serviceBlock = object([
   field("cidr", formatted("cidr-or-ip"), "a block of service addresses"),

@@ -78,7 +78,7 @@ export const kubeControllersSpec: ObjectSpec = object([
   }),
   field("etcdV3CompactionPeriod", duration, "time between compactions of etcd", { zero: "keep" }),
   field("debugProfilePort", int(0, 65535), "port for profiles", { zero: "keep" }),
-  field("controllers", controllers, "the controllers that run", { required: true }),
+  field("controllers", controllers, "the controllers that run", { required: true, zero: "keep" }),
 ]);
 
 export const nodeStatusReportSpec: ObjectSpec = object([

@@ -194,6 +194,8 @@ const packet = fc.record({
   toHost: fc.constantFrom(true, false, false, false, false),
 });
 
+const RUNS_FACTOR = process.env["MARGAY_TEST_LONG"] === "1" ? 10 : 1;
+
 type Of<T> = T extends fc.Arbitrary<infer V> ? V : never;
 type State = Of<typeof state>;
 
@@ -299,7 +301,7 @@ function check(given: State, packets: readonly Of<typeof packet>[]): void {
 describe("policy in nf_tables", () => {
   it("decides as evaluate does, for 12,000 random flows", () => {
     const packets = fc.array(packet, { minLength: 60, maxLength: 60 });
-    fc.assert(fc.property(state, packets, check), { numRuns: 300 });
+    fc.assert(fc.property(state, packets, check), { numRuns: RUNS_FACTOR * 300 });
     assert.ok(compared > 12_000, `${compared} flows compared`);
     const share = allowed / compared;
     assert.ok(share > 0.15 && share < 0.85, `both verdicts are common: ${share} allowed`);

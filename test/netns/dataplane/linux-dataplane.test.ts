@@ -16,6 +16,7 @@ test("messages become packets that pass or drop", async () => {
   assert.deepEqual(result.allowed, ["open", "open"], "members may");
   assert.deepEqual(result.otherPort, ["timeout", "timeout"], "on the rule's port only");
   assert.deepEqual(result.afterRemoval, ["timeout", "timeout"], "removed again");
+  assert.ok(result.flushedMs < 100 && result.deletedMs < 100, JSON.stringify(result));
   assert.deepEqual(result.reverse, ["open", "open"], "a profile allows the other way");
 });
 

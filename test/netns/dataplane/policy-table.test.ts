@@ -12,13 +12,14 @@ test("the policy table in the kernel", async (t) => {
     60_000,
   );
 
-  await t.test("nft lists it, readably", () => {
+  await t.test("nft lists it, readably, and reads its own listing again", () => {
     assert.ok(result.json);
+    assert.ok(result.rereadable);
     for (const line of [
       "type filter hook prerouting priority raw; policy accept;",
       'iifname "cali*" goto from-workload',
       "ct state established,related oifname @workload-interfaces accept",
-      "iifname vmap @from-class-chain",
+      'meta mark vmap @from-class-chain comment "Key: iifname map @from-class"',
       "iifname . ether saddr @workload-mac goto workload-source-address",
       '"cali00000000000" . 10.65.0.16',
       'comment "End of tier second. Drop if no policies passed packet"',

@@ -40,6 +40,7 @@ test("the life of the agent: waits, enforces, reports, and ends as it should", a
     assert.equal(result.exitOnHup, 129, log);
     assert.equal(result.exitOnTerm, 0, log);
     assert.ok(result.tableAfterTerm && result.stillEnforcedAfterTerm);
+    assert.ok(result.reexecKeptPid, log);
     assert.equal(result.exitOnNotReady, 1, log);
   });
 });

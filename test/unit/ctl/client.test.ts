@@ -173,6 +173,20 @@ test("an invalid object in the store is told apart, and can be replaced", async 
   assert.ok(resource.metadata.uid !== undefined);
 });
 
+test("a status that a node wrote outlives a change of its spec", async () => {
+  const client = new Client(new MemoryDatastore());
+  const node: Resource = { apiVersion, kind: "Node", metadata: { name: "n" }, spec: {} };
+  await client.create({ ...node, status: { wireguardPublicKey: "k" } });
+  await client.apply({ ...node, spec: { bgp: { asNumber: 64512 } } });
+  const { spec, status } = await client.get("Node", "n");
+  assert.deepEqual(
+    { spec, status },
+    { spec: { bgp: { asNumber: 64512 } }, status: { wireguardPublicKey: "k" } },
+  );
+  await client.apply({ ...node, status: {} });
+  assert.deepEqual((await client.get("Node", "n")).status, {});
+});
+
 test("an invalid resource is not written", async () => {
   const store = new MemoryDatastore();
   await assert.rejects(new Client(store).create(set(["10.0.0.0/33"])), code("invalid-resource"));

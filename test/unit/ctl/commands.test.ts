@@ -200,6 +200,18 @@ test("patches: merge and JSON, checked before they are written", async () => {
   assert.deepEqual(await nets(), ["192.0.2.0/24", "10.0.0.0/8"]);
 });
 
+test("many resources: progress on a terminal, silence in a pipe", async () => {
+  const text = Array.from({ length: 30 }, (_, index) => set(`s${index}`)).join("\n---\n");
+  const piped = await new Ctl().run(["apply", "-f", "-"], text);
+  assert.equal(piped.err, "");
+  const ctl = new Ctl();
+  ctl.terminal = true;
+  const shown = await ctl.run(["apply", "-f", "-"], text);
+  assert.match(shown.err, /^\rapplied \d+ of 30/);
+  assert.ok(shown.err.endsWith("\r\u001B[K"), "the line is cleared at the end");
+  assert.equal(shown.out, piped.out);
+});
+
 test("every command's help has an example and exits 0", async () => {
   const ctl = new Ctl();
   for (const name of [
@@ -229,23 +241,25 @@ test("validate needs no datastore", async () => {
   assert.equal(ctl.connections, 0);
 });
 
-test("a CalicoAPIConfig file names the datastore; a slip in it is told", (t) => {
+test("a CalicoAPIConfig file names the datastore; a slip in it is told", async (t) => {
   const path = directory(t, {
     "good.cfg":
       "apiVersion: projectcalico.org/v3\nkind: CalicoAPIConfig\nmetadata:\nspec:\n  datastoreType: etcdv3\n  etcdEndpoints: http://a:2379,http://b:2379\n  etcdUsername: u\n",
     "slip.cfg": "kind: CalicoAPIConfig\nspec: {etcdEndpoint: http://a:2379}\n",
     "other.cfg": "kind: Other\n",
   });
-  const settings = datastoreSettings(join(path, "good.cfg"), { ETCD_ENDPOINTS: "http://env:1" });
+  const settings = await datastoreSettings(join(path, "good.cfg"), {
+    ETCD_ENDPOINTS: "http://env:1",
+  });
   assert.equal(settings.type, "etcdv3");
   assert.deepEqual(settings.type === "etcdv3" && settings.etcd.endpoints, [
     "http://a:2379",
     "http://b:2379",
   ]);
-  assert.throws(
-    () => datastoreSettings(join(path, "slip.cfg"), {}),
+  await assert.rejects(
+    datastoreSettings(join(path, "slip.cfg"), {}),
     /did you mean etcdEndpoints\?/,
   );
-  assert.throws(() => datastoreSettings(join(path, "other.cfg"), {}), /expected CalicoAPIConfig/);
-  assert.throws(() => datastoreSettings(join(path, "none.cfg"), {}), /none\.cfg/);
+  await assert.rejects(datastoreSettings(join(path, "other.cfg"), {}), /expected CalicoAPIConfig/);
+  await assert.rejects(datastoreSettings(join(path, "none.cfg"), {}), /none\.cfg/);
 });

@@ -18,6 +18,8 @@ export interface Ran {
 export class Ctl {
   readonly store = new MemoryDatastore();
   connections = 0;
+  /** As if standard error were a terminal. */
+  terminal = false;
 
   client(): Client {
     this.connections++;
@@ -40,7 +42,7 @@ export class Ctl {
     const [name = "", ...rest] = args;
     const code = await runCtl(name, rest, {
       stdout: { write: (text) => (out += text) },
-      stderr: { write: (text) => (err += text) },
+      stderr: { write: (text) => (err += text), isTTY: this.terminal },
       stdin: Readable.from([stdin]),
       connect: async () => this.client(),
     });

@@ -496,23 +496,45 @@ describe("drop actions", () => {
   });
 });
 
-describe("without IPv6 support", () => {
-  it("drops IPv6 of workloads and holds no IPv6 set", () => {
-    const world = new NftWorld({ ipv6Support: false }).send(
-      profileUpdate("open"),
-      ipSetUpdate("s:x", ["10.9.9.9/32", "fd00::/64", "fd00::1/128"]),
-      policyUpdate(gnp("p"), [{ action: "allow", srcIpSetIds: ["s:x"] }]),
-      wepUpdate("a", { ...A, tiers: [tier("t", [gnp("p")])] }),
-    );
-    world.flush();
+describe("IPv6", () => {
+  const policy = [
+    ipSetUpdate("s:x", ["10.9.9.9/32", "fd00::/64", "fd01::1/128"]),
+    policyUpdate(gnp("p"), [{ action: "allow", srcIpSetIds: ["s:x"] }]),
+    profileUpdate("open"),
+  ];
+  const tiers = [tier("t", [gnp("p")])];
+  const six = { ...TO_A, src: "fd00::1", dst: "fd65::1" };
+  const setsOf = (world: NftWorld): string[] =>
+    [...world.table.sets.keys()].filter((name) => name.startsWith("s-"));
+
+  it("is dropped, and has no sets, without Ipv6Support", () => {
+    const world = new NftWorld({ ipv6Support: false });
+    world.send(...policy, wepUpdate("a", { ...A, tiers })).flush();
     assert.equal(verdictAt(world, 80), "accept");
-    assert.equal(
-      runForward(world.table, { ...TO_A, src: "fd00::1", dst: "fd65::1" }).verdict,
-      "drop",
-    );
-    assert.deepEqual(
-      [...world.table.sets.keys()].filter((name) => name.startsWith("s-")),
-      ["s-x.4"],
-    );
+    assert.equal(runForward(world.table, six).verdict, "drop");
+    assert.deepEqual(setsOf(world), ["s-x.4"]);
+  });
+
+  it("has rules and sets while some workload has an IPv6 address", () => {
+    const world = new NftWorld();
+    world.send(...policy, wepUpdate("a", { ...A, ipv6Nets: [], tiers })).flush();
+    const before = world.table.dump();
+    assert.equal(verdictAt(world, 80), "accept");
+    assert.equal(runForward(world.table, six).verdict, "drop");
+    assert.deepEqual(setsOf(world), ["s-x.4"]);
+    world.send(wepUpdate("a", { ...A, tiers })).flush();
+    assert.equal(runForward(world.table, six).verdict, "accept");
+    assert.equal(runForward(world.table, { ...six, src: "fd01::1" }).verdict, "accept");
+    assert.equal(runForward(world.table, { ...six, src: "fd01::2" }).verdict, "drop");
+    assert.deepEqual(setsOf(world).sort(), ["s-x.4", "s-x.6", "s-x.6n"]);
+    world.send(wepUpdate("a", { ...A, ipv6Nets: [], tiers })).flush();
+    assert.equal(world.table.dump(), before);
+  });
+
+  it("has them always where workloads may reach their host by link-local addresses", () => {
+    const world = new NftWorld({ defaultEndpointToHostAction: "Accept" });
+    world.send(...policy, wepUpdate("a", { ...A, ipv6Nets: [], tiers })).flush();
+    const local = { ...FROM_A, src: "fe80::1", dst: "fe80::2" };
+    assert.equal(runInput(world.table, local).verdict, "accept");
   });
 });

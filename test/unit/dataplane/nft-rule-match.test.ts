@@ -366,7 +366,11 @@ function matches(
     policyUpdate(gnp("p"), [{ ...rule, action }]),
     policyUpdate(gnp("q"), [{ action: action === "allow" ? "deny" : "allow" }]),
     profileUpdate("open"),
-    wepUpdate("a", { tiers: [tier("default", [gnp("p"), gnp("q")])], profileIds: ["open"] }),
+    wepUpdate("a", {
+      ipv6Nets: ["fd65::2/128"],
+      tiers: [tier("default", [gnp("p"), gnp("q")])],
+      profileIds: ["open"],
+    }),
   );
   world.flush();
   return (runForward(world.table, packet).verdict === "accept") === (action === "allow");

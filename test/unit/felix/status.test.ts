@@ -97,8 +97,20 @@ test("endpoint status: a datastore that is away is retried, and the last state w
 test("endpoint files: one for each endpoint that is up", async (t) => {
   const dir = mkdtempSync(join(tmpdir(), "margay-status-"));
   t.after(() => rmSync(dir, { recursive: true }));
-  const endpoint = { name: "cali1", mac: "", ipv4Nets: ["10.0.0.1/32"], ipv6Nets: [] };
-  const files = new EndpointStatusFiles(dir, () => endpoint as unknown as WorkloadEndpoint);
+  const endpoint: WorkloadEndpoint = {
+    state: "active",
+    name: "cali1",
+    mac: "",
+    profileIds: [],
+    ipv4Nets: ["10.0.0.1/32"],
+    ipv6Nets: [],
+    tiers: [],
+    ipv4Nat: [],
+    ipv6Nat: [],
+    allowSpoofedSourcePrefixes: [],
+    annotations: {},
+  };
+  const files = new EndpointStatusFiles(dir, () => endpoint);
   await files.close();
   writeFileSync(join(dir, "endpoint-status", "k8s gone eth0"), "");
   for (const message of [update("a", "up"), update("b", "down"), update("c", "up"), removal("c")])

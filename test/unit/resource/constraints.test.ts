@@ -32,6 +32,11 @@ const wep = (spec: Spec, metadata: Spec = {}): Spec =>
     { name: "a-k8s-p-eth0", namespace: "n", ...metadata },
   );
 const service = { services: { name: "s", namespace: "n" } };
+const nested = (depth: number): unknown => {
+  let value: unknown = 1;
+  for (let i = 0; i < depth; i++) value = { a: value };
+  return value;
+};
 const annotated = (size: number): Spec => ({ name: "x", annotations: { note: "n".repeat(size) } });
 
 const CASES: readonly Case[] = [
@@ -92,6 +97,20 @@ const CASES: readonly Case[] = [
     good: ingress({ protocol: "ICMP", icmp: { type: 254 } }),
   },
   {
+    id: "depth",
+    path: "spec.podSelector",
+    bad: make(
+      "StagedKubernetesNetworkPolicy",
+      { podSelector: nested(65) },
+      { name: "x", namespace: "n" },
+    ),
+    good: make(
+      "StagedKubernetesNetworkPolicy",
+      { podSelector: nested(64) },
+      { name: "x", namespace: "n" },
+    ),
+  },
+  {
     id: "unique",
     path: "spec.types[1]",
     bad: gnp({ types: ["Ingress", "Ingress"] }),
@@ -120,6 +139,18 @@ const CASES: readonly Case[] = [
     path: "metadata.name",
     bad: make("NetworkPolicy", {}, { name: "a.b.c", namespace: "n" }),
     good: make("NetworkPolicy", {}, { name: "knp.default.b.c", namespace: "n" }),
+  },
+  {
+    id: "name",
+    path: "metadata.name",
+    bad: make("Tier", {}, { name: "t".repeat(64) }),
+    good: gnp({}, { name: "p".repeat(253) }),
+  },
+  {
+    id: "name",
+    path: "metadata.name",
+    bad: gnp({}, { name: "p".repeat(254) }),
+    good: make("Tier", {}, { name: "t".repeat(63) }),
   },
   {
     id: "namespace",

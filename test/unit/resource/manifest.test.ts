@@ -62,6 +62,7 @@ test("a key given twice and a broken line are told at their places", () => {
   const head = "apiVersion: projectcalico.org/v3\nkind: Tier\nmetadata: {name: a}\n";
   assert.match(told(`${head}spec:\n  order: 1\n  order: 2\n`)[0] ?? "", /^f\.yaml:6:3: .*unique/i);
   assert.match(told(`${head}spec:\n  order: 1\n defaultAction: Deny\n`)[0] ?? "", /^f\.yaml:6:/);
+  assert.match(told(`${head}spec: !secret {order: 1}\n`)[0] ?? "", /^f\.yaml:4:7: .*tag/i);
   assert.match(told("a: [1, 2\n")[0] ?? "", /^f\.yaml:/);
   assert.match(told("a: b\tc: d\n\tx: y\n")[0] ?? "", /^f\.yaml:\d+:\d+: /);
 });
@@ -122,6 +123,18 @@ test("a namespace is filled in where the kind has one, and the name of an endpoi
   };
   const [wep] = parseManifest(JSON.stringify(endpoint), "f").resources;
   assert.equal(wep?.resource.metadata.name, "a--b-cni-c1-eth0");
+});
+
+test("nesting by the hundred thousand is a fault, not a crash", () => {
+  assert.match(told("[".repeat(100_000))[0] ?? "", /^f\.yaml:\d+:\d+: /);
+  const head = "apiVersion: projectcalico.org/v3\nkind: Tier\nmetadata: {name: a}\nspec: ";
+  const deep = `${head}${"{a: ".repeat(2000)}1${"}".repeat(2000)}`;
+  assert.ok(told(deep).length > 0);
+  const { errors } = parseManifest(
+    `${head}{order: 1}\nextra: ${"[".repeat(500)}${"]".repeat(500)}`,
+    "f",
+  );
+  assert.equal(errors[0]?.path, "extra");
 });
 
 test("text of any kind is refused or read, never a crash", () => {

@@ -108,6 +108,14 @@ test("what the writer derives is not shown to the reader", () => {
   assert.deepEqual(withDerivedMetadata(written), written);
 });
 
+test("a stored value nested by the hundred thousand is refused", () => {
+  const text = policy({ newField: 0 }).replace(
+    "0}",
+    `${"[".repeat(100_000)}${"]".repeat(100_000)}}`,
+  );
+  assert.throws(() => decodeStored(text), { code: "invalid-resource" });
+});
+
 test("keys that JavaScript treats specially change nothing", () => {
   const hostile = `{"kind":"GlobalNetworkSet","apiVersion":"projectcalico.org/v3","__proto__":{"polluted":1},
     "metadata":{"name":"x","annotations":{"__proto__":"a"}},"spec":{"__proto__":{"nets":["10.0.0.0/8"]}}}`;

@@ -29,11 +29,6 @@ export function u32Host(value: number): Uint8Array {
   return bytes;
 }
 
-export function readU32Host(bytes: Uint8Array): number {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return view.getUint32(0, hostOrder === "little");
-}
-
 export function ifname(name: string): Uint8Array {
   const bytes = new Uint8Array(IFNAME_LEN);
   for (let i = 0; i < name.length && i < IFNAME_LEN - 1; i++) bytes[i] = name.charCodeAt(i);

@@ -10,6 +10,7 @@
  *     to-wl-1f2e3d4c:        mark bit := 0 · jump to-wl-1f2e3d4c-tier0 · mark bit := 0 · next tier…
  *     to-wl-1f2e3d4c-tier0:  jump pi-gnp/a · mark bit set → return · jump pi-gnp/b · drop
  */
+import { logger } from "#log";
 import type { NftChain, NftElement, NftRule, NftTable } from "#netlink";
 import type { PolicyId, TierInfo } from "#policy";
 import { denyExprs, dropExprs } from "./actions.ts";
@@ -26,6 +27,8 @@ import {
 } from "./exprs.ts";
 import { classChain, sets, tierChain, type Direction } from "./names.ts";
 import type { Policies, PolicyView } from "./policies.ts";
+
+const log = logger("dataplane.nft");
 
 /** A tier as it applies to a class; tiers without policy that is enforced are not there. */
 interface ClassTier {
@@ -130,6 +133,14 @@ export class EndpointClasses {
         renumbered.add(each);
       }
       if (each.problem !== problemBefore) problemsChanged.add(each);
+      if (each.problem !== undefined && each.problem !== problemBefore) {
+        const { direction, members, problem } = each;
+        log.warn("policy cannot be enforced; in its place all is denied", {
+          problem,
+          direction,
+          endpoints: members.size,
+        });
+      }
     }
     this.#dirty.clear();
     for (const chain of unused) if (!written.has(chain)) this.#table.removeChain(chain);

@@ -2,7 +2,7 @@
  * Turns the messages of the calculation graph into one nf_tables table.
  *
  *     ToDataplane ─ onMessage ─▶ records, marks dirty
- *     flush ─▶ IP sets ─▶ endpoints join classes ─▶ policies ─▶ classes ─▶ elements ─▶ NftTable
+ *     flush ─▶ endpoints join classes ─▶ IP sets ─▶ policies ─▶ classes ─▶ elements ─▶ NftTable
  *
  * The table's content depends on the last state of the messages only, never on their path. A flush
  * costs what changed. What cannot be enforced drops, in its place, and is told per endpoint.
@@ -19,9 +19,12 @@ import { IpSets } from "./ip-sets.ts";
 import { LiteralSets } from "./literal-sets.ts";
 import { Policies } from "./policies.ts";
 import { SpoofLists } from "./spoof-lists.ts";
-import { staticChains, staticSets } from "./static-chains.ts";
+import { dispatchChains, staticChains, staticSets } from "./static-chains.ts";
 
 const log = logger("dataplane.nft");
+
+const IPV4_ONLY: readonly IpFamily[] = [4];
+const BOTH_FAMILIES: readonly IpFamily[] = [4, 6];
 
 export interface FlushResult {
   /** Endpoints whose `problemOf` came, changed or went. */
@@ -37,16 +40,17 @@ export class PolicyCompiler {
   readonly #spoofLists: SpoofLists;
   readonly #endpoints: Endpoints;
   readonly #hostEndpoints = new Set<string>();
-  #started = false;
+  /** Families that policy is written for; undefined before the first flush. */
+  #families: readonly IpFamily[] | undefined;
 
   /** `hash` numbers classes; another one is for tests of collisions. */
   constructor(config: NftPolicyConfig, table: NftTable, hash?: ClassHash) {
-    const families: readonly IpFamily[] = config.ipv6Support ? [4, 6] : [4];
     this.#config = config;
     this.#table = table;
-    this.#ipSets = new IpSets(table, families);
-    const ipSet = this.#ipSets.shape.bind(this.#ipSets);
+    this.#ipSets = new IpSets(table);
     const literals = new LiteralSets(table);
+    const ipSet = this.#ipSets.shape.bind(this.#ipSets);
+    const families = (): readonly IpFamily[] => this.#families ?? IPV4_ONLY;
     this.#policies = new Policies(table, config, literals, { families, ipSet });
     this.#classes = new EndpointClasses(table, config, this.#policies, hash);
     this.#spoofLists = new SpoofLists(table, hash);
@@ -87,10 +91,12 @@ export class PolicyCompiler {
 
   /** Pushes what was recorded into the table; the kernel sees it at the table's next `apply`. */
   flush(): FlushResult {
-    if (!this.#started) this.#start();
-    this.#policies.ipSetsReshaped(this.#ipSets.flush());
+    if (this.#families === undefined) this.#start();
     this.#endpoints.resolve();
     this.#classes.prune();
+    const families = this.#familiesInUse();
+    if (families !== this.#families) this.#setFamilies(families);
+    this.#policies.ipSetsReshaped(this.#ipSets.flush(families));
     const affected = this.#policies.flush();
     const { renumbered, problemsChanged } = this.#classes.flush(affected);
     if (this.#spoofLists.flush()) this.#endpoints.spoofListsRenumbered();
@@ -107,8 +113,25 @@ export class PolicyCompiler {
     return this.#hostEndpoints;
   }
 
+  /**
+   * Half the rules, and half the kernel's work on each change, are for IPv6. Where no workload has an
+   * IPv6 address they would be for nobody: IPv6 of workloads is then dropped before the classes.
+   * Not if workloads may speak to their host: their link-local addresses could.
+   */
+  #familiesInUse(): readonly IpFamily[] {
+    if (!this.#config.ipv6Support) return IPV4_ONLY;
+    const mayReachHost = this.#config.defaultEndpointToHostAction !== "Drop";
+    return mayReachHost || this.#endpoints.usesIpv6 ? BOTH_FAMILIES : IPV4_ONLY;
+  }
+
+  #setFamilies(families: readonly IpFamily[]): void {
+    this.#families = families;
+    this.#policies.allReshaped();
+    const ipv6 = families.includes(6);
+    for (const chain of dispatchChains(this.#config, ipv6)) this.#table.setChain(chain);
+  }
+
   #start(): void {
-    this.#started = true;
     for (const { set, elements } of staticSets()) this.#table.setSet(set, elements);
     for (const chain of staticChains(this.#config)) this.#table.setChain(chain);
   }

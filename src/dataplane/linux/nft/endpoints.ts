@@ -15,6 +15,7 @@ import {
   tryParseMac,
   type Cidr,
 } from "#ip";
+import { logger } from "#log";
 import type { NftElement, NftTable } from "#netlink";
 import { compareBytes, hex, sortedUnique } from "#std";
 import { concat, ifname, isInterfaceName, u32Host } from "./bytes.ts";
@@ -22,6 +23,8 @@ import type { EndpointClass, EndpointClasses } from "./classes.ts";
 import type { NftPolicyConfig } from "./config.ts";
 import { sets, type Direction } from "./names.ts";
 import type { SpoofLists } from "./spoof-lists.ts";
+
+const log = logger("dataplane.nft");
 
 interface Endpoint {
   readonly id: WorkloadEndpointId;
@@ -35,6 +38,8 @@ interface Port {
   /** Content of its list of further source prefixes. */
   readonly spoofList: string | undefined;
   readonly problem: string | undefined;
+  /** Packets of IPv6 may come from it or go to it. */
+  readonly usesIpv6: boolean;
   elements: ReadonlyMap<string, SetElement>;
 }
 
@@ -53,6 +58,7 @@ export class Endpoints {
   readonly #endpoints = new Map<string, Endpoint>();
   readonly #keysByInterface = new Map<string, Set<string>>();
   readonly #ports = new Map<string, Port>();
+  readonly #ipv6Ports = new Set<string>();
   readonly #problems = new Map<string, string>();
   /** Interfaces whose endpoints changed; then those whose elements must be compared. */
   readonly #dirty = new Set<string>();
@@ -92,6 +98,11 @@ export class Endpoints {
     return this.#problems.get(endpointKey(id));
   }
 
+  /** Some endpoint has an IPv6 address. Known after `resolve`. */
+  get usesIpv6(): boolean {
+    return this.#ipv6Ports.size > 0;
+  }
+
   /** First step of a flush: joins and leaves classes; no element is written yet. */
   resolve(): void {
     for (const name of this.#dirty) {
@@ -103,6 +114,8 @@ export class Endpoints {
         // Kept until its elements are withdrawn.
         this.#ports.set(name, { ...before, classes: undefined, spoofList: undefined });
       }
+      if (after?.usesIpv6 === true) this.#ipv6Ports.add(name);
+      else this.#ipv6Ports.delete(name);
       this.#stale.add(name);
     }
   }
@@ -150,11 +163,12 @@ export class Endpoints {
     const endpoint = owner === undefined ? undefined : this.#endpoints.get(owner)?.endpoint;
     if (owner === undefined || endpoint === undefined) return undefined;
     const problem = this.#interfaceProblem(name) ?? addressProblem(endpoint);
-    const down = {
+    const down: Port = {
       owner,
       classes: undefined,
       spoofList: undefined,
       problem,
+      usesIpv6: false,
       elements: NO_ELEMENTS,
     };
     if (this.#interfaceProblem(name) !== undefined || endpoint.state !== "active") return down;
@@ -166,6 +180,7 @@ export class Endpoints {
         ingress: this.#classes.join("ingress", tiers, profileIds, name),
         egress: this.#classes.join("egress", tiers, profileIds, name),
       },
+      usesIpv6: [...cidrsOf(endpoint.ipv6Nets), ...cidrsOf(prefixes)].some(isIpv6),
       spoofList: prefixes.length > 0 ? this.#spoofLists.join(prefixes, name) : undefined,
     };
   }
@@ -260,10 +275,19 @@ export class Endpoints {
         if (endpoint === undefined || problem === this.#problems.get(key)) continue;
         if (problem === undefined) this.#problems.delete(key);
         else this.#problems.set(key, problem);
+        // What a whole class suffers from is logged there.
+        if (problem !== undefined && !this.#isClassProblem(name, problem)) {
+          log.warn("workload endpoint cannot be programmed", { ...endpoint.id, problem });
+        }
         changed.push(endpoint.id);
       }
     }
     return changed;
+  }
+
+  #isClassProblem(name: string, problem: string): boolean {
+    const classes = this.#ports.get(name)?.classes;
+    return classes?.ingress.problem === problem || classes?.egress.problem === problem;
   }
 
   #problemOf(key: string, name: string): string | undefined {
@@ -279,6 +303,10 @@ export class Endpoints {
 /** In text order these sort by orchestrator, workload and endpoint. */
 function endpointKey(id: WorkloadEndpointId): string {
   return `${id.orchestratorId}\0${id.workloadId}\0${id.endpointId}`;
+}
+
+function isIpv6(cidr: Cidr): boolean {
+  return cidr.family === 6;
 }
 
 function netsOf(endpoint: WorkloadEndpoint): readonly string[] {

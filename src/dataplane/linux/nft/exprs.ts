@@ -176,16 +176,16 @@ export function deviceInSet(device: Device, set: string): Expr[] {
  * Device → class → verdict; no match if the device or its class is missing.
  *
  * nft cannot list a map inside a map (1.0.6 aborts): it follows what each register was loaded with,
- * and a map's result has no length there. So the class is looked up beside a copy of the device name,
- * and the copy of two registers puts it where nft still sees the name: it lists the rule as
- * `iifname vmap @from-class-chain`. In registers: name in 1–4 and 8–11, class in 9, then 8–9 to 0–1.
+ * and a map's result has no length there. So the class is looked up beside the device name, and a
+ * copy of two registers puts it where nft still sees the packet mark, which has a class's type:
+ * what nft lists, `meta mark vmap @from-class-chain`, it can also read again; after such a reload
+ * no packet finds its class. Registers: mark in 1; name in 8–11, class in 9; then 8–9 to 0–1.
  */
 export function deviceDispatch(device: Device, map: string, verdicts: string): Expr[] {
-  const load = loadDevice[device] as Expr & { type: "meta" };
   const mask = new Uint8Array(8).fill(0xff);
   return [
-    { ...load, dreg: 1 },
-    { ...load, dreg: 8 },
+    { type: "meta", key: "mark", dreg: 1 },
+    { type: "meta", key: device, dreg: 8 },
     { type: "lookup", set: map, sreg: 8, dreg: 9 },
     { type: "bitwise", sreg: 8, dreg: 0, len: 8, mask, xor: new Uint8Array(8) },
     { type: "lookup", set: verdicts, sreg: 1, dreg: "verdict" },

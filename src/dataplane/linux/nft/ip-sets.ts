@@ -6,8 +6,8 @@
  * which exist only while there is a CIDR, since each costs every packet a lookup. When one of
  * those comes or goes, the set's shape has changed and the rules that name it are written anew.
  *
- * Single addresses are forgotten here once pushed (the table has them); CIDRs are kept, to know
- * what covers what.
+ * Single IPv4 addresses are forgotten here once pushed (the table has them). CIDRs are kept, to know
+ * what covers what, and IPv6 members, since their sets exist only while a workload uses IPv6.
  */
 import type { IpSetType } from "#calc";
 import {
@@ -43,6 +43,8 @@ export interface IpSetShape {
 interface IpSet {
   readonly type: IpSetType;
   readonly nets: Readonly<Record<IpFamily, OverlapSuppressor>>;
+  /** Single IPv6 members. */
+  readonly hosts6: Set<string>;
   /** Members that could not be read; a set that has any is not used by rules. */
   readonly unreadable: Set<string>;
 }
@@ -61,13 +63,12 @@ type NetChanges = Map<string, { readonly op: "add" | "remove"; readonly cidr: Ci
 
 export class IpSets {
   readonly #table: NftTable;
-  readonly #families: readonly IpFamily[];
+  #families: readonly IpFamily[] = [];
   readonly #sets = new Map<IpSetId, IpSet>();
   readonly #pending = new Map<IpSetId, Pending>();
 
-  constructor(table: NftTable, families: readonly IpFamily[]) {
+  constructor(table: NftTable) {
     this.#table = table;
-    this.#families = families;
   }
 
   update(id: IpSetId, type: IpSetType, members: readonly string[]): void {
@@ -92,9 +93,10 @@ export class IpSets {
     return set.nets[family].size > 0 ? { ...shape, netsName: ipSetNetsName(id, family) } : shape;
   }
 
-  /** Pushes what was recorded; the sets whose shape changed. */
-  flush(): Set<IpSetId> {
+  /** Pushes what was recorded, for these families; the sets whose shape changed. */
+  flush(families: readonly IpFamily[]): Set<IpSetId> {
     const reshaped = new Set<IpSetId>();
+    if (families !== this.#families) this.#setFamilies(families);
     for (const [id, pending] of this.#pending) {
       const before = this.#fingerprint(id);
       if (pending.remove) this.#drop(id);
@@ -104,6 +106,30 @@ export class IpSets {
     }
     this.#pending.clear();
     return reshaped;
+  }
+
+  /** IPv4 is always there; IPv6 comes and goes. */
+  #setFamilies(families: readonly IpFamily[]): void {
+    const had = this.#families.includes(6);
+    this.#families = families;
+    if (had === families.includes(6)) return;
+    for (const [id, set] of this.#sets) {
+      const hasNets = set.nets[6].size > 0;
+      if (had) {
+        this.#table.removeSet(ipSetName(id, 6));
+        if (hasNets) this.#table.removeSet(ipSetNetsName(id, 6));
+        continue;
+      }
+      const elements: NftElement[] = [];
+      for (const member of set.hosts6) {
+        const parsed = parseMember(set.type, member);
+        if (parsed !== undefined && "key" in parsed) elements.push({ key: parsed.key });
+      }
+      this.#table.setSet(hashSetOf(id, set.type, 6), elements);
+      if (hasNets) {
+        this.#table.setSet(netsSetOf(id, 6), set.nets[6].published().map(cidrElement));
+      }
+    }
   }
 
   #fingerprint(id: IpSetId): string {
@@ -135,7 +161,10 @@ export class IpSets {
       const parsed = parseMember(type, member);
       if (parsed === undefined) this.#reportUnreadable(id, set, member);
       else if ("cidr" in parsed) set.nets[parsed.cidr.family].add(parsed.cidr);
-      else hosts[parsed.family].push({ key: parsed.key });
+      else {
+        hosts[parsed.family].push({ key: parsed.key });
+        if (parsed.family === 6) set.hosts6.add(member);
+      }
     }
     this.#sets.set(id, set);
     for (const family of this.#families) {
@@ -190,6 +219,7 @@ export class IpSets {
         recordNets(nets[cidr.family], op === "add" ? cover.add(cidr) : cover.remove(cidr));
       } else {
         hosts[parsed.family].push({ key: parsed.key });
+        if (parsed.family === 6) set.hosts6[op === "add" ? "add" : "delete"](member);
       }
     }
     return hosts;
@@ -235,6 +265,7 @@ function newIpSet(type: IpSetType): IpSet {
   return {
     type,
     nets: { 4: new OverlapSuppressor(), 6: new OverlapSuppressor() },
+    hosts6: new Set(),
     unreadable: new Set(),
   };
 }

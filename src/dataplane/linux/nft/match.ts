@@ -29,7 +29,8 @@ import { mergeRanges, netsLiteral, portsLiteral, type LiteralSet } from "./liter
 import { sets } from "./names.ts";
 
 export interface MatchContext {
-  readonly families: readonly IpFamily[];
+  /** Families that rules are written for. */
+  families(): readonly IpFamily[];
   /** Undefined: not known, or not usable; the rule's policy then fails closed. */
   ipSet(id: string, family: IpFamily): IpSetShape | undefined;
 }
@@ -56,7 +57,7 @@ export const PORT_PROTOCOLS: readonly number[] = [
 /** One match per family that the rule can match; a rule without addresses needs only one for both. */
 export function matchesOf(rule: Rule, context: MatchContext): Match[] {
   const matches: Match[] = [];
-  const families = namesFamily(rule) ? context.families : [undefined];
+  const families = namesFamily(rule) ? context.families() : [undefined];
   for (const family of families) {
     if (rule.ipVersion !== undefined && family !== rule.ipVersion) continue;
     const match = new MatchBuilder(rule, family, context).build();

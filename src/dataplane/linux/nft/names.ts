@@ -74,11 +74,10 @@ export function policyKey(id: PolicyId): string {
 }
 
 export function policyChain(direction: Direction, id: PolicyId): string {
-  return limited(direction === "ingress" ? "pi-" : "po-", policyKey(id), [
-    kindShort(id.kind),
-    ...(id.namespace === "" ? [] : [id.namespace]),
-    id.name,
-  ]);
+  // A kind that is not Calico's could look like another's short name.
+  const kind = KIND_SHORT[id.kind] ?? `/${id.kind}`;
+  const parts = id.namespace === "" ? [kind, id.name] : [kind, id.namespace, id.name];
+  return limited(direction === "ingress" ? "pi-" : "po-", policyKey(id), parts);
 }
 
 export function profileChain(direction: Direction, name: string): string {

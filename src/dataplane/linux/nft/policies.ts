@@ -18,7 +18,7 @@ import {
 } from "./names.ts";
 import { failClosed, renderRuleList, type RenderedList, type RuleList } from "./rule-list.ts";
 
-export const DIRECTIONS: readonly Direction[] = ["ingress", "egress"];
+const DIRECTIONS: readonly Direction[] = ["ingress", "egress"];
 
 /** What a class needs to know of a policy that it names. */
 export interface PolicyView {
@@ -115,6 +115,11 @@ export class Policies<User> {
 
   profile(name: string, direction: Direction): PolicyView {
     return viewOf(this.#profileEntry(name), direction);
+  }
+
+  /** All rules must be written anew: the families have changed. */
+  allReshaped(): void {
+    for (const key of this.#entries.keys()) this.#dirty.add(key);
   }
 
   /** Rules that name these IP sets must be written anew. */

@@ -47,8 +47,8 @@ export function staticSets(): { readonly set: NftSet; readonly elements: readonl
     empty({ name: sets.known, key: ["ifname"] }),
     empty({ name: sets.from, key: ["ifname"], data: "mark" }),
     empty({ name: sets.to, key: ["ifname"], data: "mark" }),
-    empty({ name: sets.fromChain, key: ["mark"], data: "verdict", comment: reachedBy(sets.from) }),
-    empty({ name: sets.toChain, key: ["mark"], data: "verdict", comment: reachedBy(sets.to) }),
+    empty({ name: sets.fromChain, key: ["mark"], data: "verdict" }),
+    empty({ name: sets.toChain, key: ["mark"], data: "verdict" }),
     empty({ name: sets.source4, key: ["ifname", "ipv4_addr"] }),
     empty({ name: sets.source6, key: ["ifname", "ipv6_addr"] }),
     empty({ name: sets.mac, key: ["ifname", "ether_addr"] }),
@@ -58,18 +58,12 @@ export function staticSets(): { readonly set: NftSet; readonly elements: readonl
       name: sets.spoofChain,
       key: ["mark"],
       data: "verdict",
-      comment: reachedBy(sets.spoof),
     }),
     {
       set: { name: sets.portProtocols, key: ["inet_proto"] },
       elements: PORT_PROTOCOLS.map((number) => ({ key: u8(number) })),
     },
   ];
-}
-
-/** nft lists the two look-ups as one (see `deviceDispatch`). */
-function reachedBy(map: string): string {
-  return `looked up by the interface's value in ${map}`;
 }
 
 export function staticChains(config: NftPolicyConfig): NftChain[] {
@@ -87,8 +81,6 @@ export function staticChains(config: NftPolicyConfig): NftChain[] {
       name: chains.toHost,
       rules: [...toHostExceptions(config), nftRule([goto(chains.fromWorkload)])],
     },
-    { name: chains.fromWorkload, rules: fromWorkloadRules(config) },
-    { name: chains.toWorkload, rules: toWorkloadRules(config) },
   ];
   // `Return` and `Accept` both leave it to the host's other tables; then the stage has no use.
   if (config.defaultEndpointToHostAction === "Drop") {
@@ -98,6 +90,19 @@ export function staticChains(config: NftPolicyConfig): NftChain[] {
     });
   }
   return all;
+}
+
+/** Dispatch to the classes. Without `ipv6`, no rule of theirs knows IPv6, and none gets there. */
+export function dispatchChains(config: NftPolicyConfig, ipv6: boolean): NftChain[] {
+  return [
+    { name: chains.fromWorkload, rules: fromWorkloadRules(config, ipv6) },
+    { name: chains.toWorkload, rules: toWorkloadRules(config, ipv6) },
+  ];
+}
+
+/** The comment says what nft cannot (see `deviceDispatch`). */
+function dispatch(device: Device, map: string, verdicts: string): NftRule {
+  return nftRule(deviceDispatch(device, map, verdicts), `Key: ${device} map @${map}`);
 }
 
 function baseChain(
@@ -164,7 +169,7 @@ function sourceAddressRules(config: NftPolicyConfig): NftRule[] {
     );
   }
   rules.push(
-    nftRule(deviceDispatch("iifname", sets.spoof, sets.spoofChain)),
+    dispatch("iifname", sets.spoof, sets.spoofChain),
     nftRule(dropExprs(), "Source address is not the workload's"),
   );
   return rules;
@@ -244,8 +249,8 @@ function openStackRules(config: NftPolicyConfig): NftRule[] {
  * Established flows pass before the dispatch by class: the interface must be known, its policy is
  * not asked again. The verdict maps come after what holds for every class.
  */
-function fromWorkloadRules(config: NftPolicyConfig): NftRule[] {
-  const rules = conntrackRules(config, "iifname");
+function fromWorkloadRules(config: NftPolicyConfig, ipv6: boolean): NftRule[] {
+  const rules = conntrackRules(config, ipv6, "iifname");
   if (!config.allowVxlanPacketsFromWorkloads) {
     const exprs = [
       ...protocolIs(IPPROTO.udp),
@@ -267,24 +272,25 @@ function fromWorkloadRules(config: NftPolicyConfig): NftRule[] {
     );
   }
   rules.push(
-    nftRule(deviceDispatch("iifname", sets.from, sets.fromChain)),
+    dispatch("iifname", sets.from, sets.fromChain),
     nftRule(dropExprs(), "Unknown interface"),
   );
   return rules;
 }
 
-function toWorkloadRules(config: NftPolicyConfig): NftRule[] {
+function toWorkloadRules(config: NftPolicyConfig, ipv6: boolean): NftRule[] {
   return [
-    ...conntrackRules(config, "oifname"),
-    nftRule(deviceDispatch("oifname", sets.to, sets.toChain)),
+    ...conntrackRules(config, ipv6, "oifname"),
+    dispatch("oifname", sets.to, sets.toChain),
     nftRule(dropExprs(), "Unknown interface"),
   ];
 }
 
-function conntrackRules(config: NftPolicyConfig, device: Device): NftRule[] {
+function conntrackRules(config: NftPolicyConfig, ipv6: boolean, device: Device): NftRule[] {
   const rules: NftRule[] = [];
-  if (!config.ipv6Support) {
-    rules.push(nftRule([...familyIs(6), ...dropExprs()], "Ipv6Support is off"));
+  if (!ipv6) {
+    const reason = config.ipv6Support ? "No workload has an IPv6 address" : "Ipv6Support is off";
+    rules.push(nftRule([...familyIs(6), ...dropExprs()], reason));
   }
   rules.push(
     nftRule([...ctStateAny("established", "related"), ...deviceInSet(device, sets.known), accept]),

@@ -1,5 +1,5 @@
 /** Inside a sandbox: the policy table in the real kernel, what nft says of it, and real packets. */
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { openNftTable } from "#netlink";
 import { PolicyCompiler } from "../../../../src/dataplane/linux/nft/compiler.ts";
 import {
@@ -21,6 +21,8 @@ import {
 export interface PolicyTableResult {
   readonly listing: string;
   readonly json: boolean;
+  /** `nft -c` takes what `nft list` wrote: a saved ruleset with our table in it still loads. */
+  readonly rereadable: boolean;
   /** Netlink messages of the first apply, of one without news, and of a restart. */
   readonly first: number;
   readonly idle: number;
@@ -110,6 +112,7 @@ for (const message of messages) compiler.onMessage(message);
 const first = apply();
 const idle = apply();
 const listing = execFileSync("nft", ["list", "table", "inet", "margay"], { encoding: "utf8" });
+const rereadable = spawnSync("nft", ["-c", "-f", "-"], { input: listing }).status === 0;
 const asJson = execFileSync("nft", ["-j", "list", "table", "inet", "margay"], { encoding: "utf8" });
 
 const flows: readonly RawFlow[] = [
@@ -174,6 +177,7 @@ const restart = reborn.apply().messages;
 await world.close();
 const result: PolicyTableResult = {
   listing,
+  rereadable,
   json: asJson.startsWith("{"),
   first,
   idle,

@@ -26,6 +26,7 @@ export interface LifeResult {
   readonly tableAfterTerm: boolean;
   readonly stillEnforcedAfterTerm: boolean;
   readonly exitOnHup: number | null;
+  readonly reexecKeptPid: boolean;
   readonly exitOnNotReady: number | null;
   readonly log: string;
 }
@@ -165,8 +166,12 @@ await host.put(...policy("role == 'nobody'"));
 const stillEnforcedAfterTerm = await flow(true);
 await host.put(...policy());
 
-felix = host.startFelix(ENV);
+// In place: the same process, with the new configuration.
+felix = host.startFelix(ENV, ["--reexec"]);
 await host.ready();
+await host.put(...felixConfiguration({ logPrefix: "other", healthPort: 9098 }));
+await until("it is ready again", async () => (await http("/readiness", 9098)).status === 200);
+const reexecKeptPid = felix.exitCode === null && felix.signalCode === null;
 await host.put(...cluster(false));
 const exitOnNotReady = await exited(felix);
 
@@ -186,6 +191,7 @@ const result: LifeResult = {
   tableAfterTerm,
   stillEnforcedAfterTerm,
   exitOnHup,
+  reexecKeptPid,
   exitOnNotReady,
   log: host.log.slice(-4000),
 };

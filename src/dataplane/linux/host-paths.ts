@@ -1,0 +1,291 @@
+/**
+ * How packets get to workloads and back: interfaces, and on them routes, neighbours and settings.
+ *
+ *   endpoints with policy in force ──▶ addresses ─┐
+ *   kernel events ──▶ interfaces ─────────────────┴▶ desired routes, neighbours, settings ──▶ kernel
+ */
+import type { WorkloadEndpoint, WorkloadEndpointId } from "#calc";
+import { isHostCidr, type Cidr } from "#ip";
+import { logger } from "#log";
+import type { ConntrackKernel, Link, Route, RouteEvent, RouteKernel } from "#netlink";
+import { unreachable } from "#std";
+import type { LinuxDataplaneConfig } from "./config.ts";
+import { ConnectionCleaner } from "./connection-cleaner.ts";
+import type { DriverResult } from "./driver.ts";
+import { GATEWAY_CIDR, WorkloadGateway } from "./gateway.ts";
+import { Interfaces, type InterfaceChange } from "./interfaces.ts";
+import { NeighbourDriver } from "./neighbour-driver.ts";
+import { RouteDriver } from "./route-driver.ts";
+import type { Sysctls } from "./sysctls.ts";
+import { WorkloadAddresses, type AddressTarget, type LocalEndpoint } from "./workload-addresses.ts";
+
+const log = logger("dataplane.linux");
+
+export interface HostPathsOptions {
+  readonly config: LinuxDataplaneConfig;
+  readonly kernel: RouteKernel;
+  readonly conntrack: ConntrackKernel;
+  readonly sysctls: Sysctls;
+  /** Monotonic. */
+  readonly nowMs: () => number;
+  /** There is something to apply. */
+  readonly onWanted: () => void;
+  /** `stateOf` the endpoint may have changed. */
+  readonly onTouched: (id: WorkloadEndpointId) => void;
+}
+
+/** What became of an endpoint; `ready`: all that this host can do for it is done. */
+export type PathState =
+  | { readonly state: "ready" }
+  | { readonly state: "waiting" | "failed"; readonly reason: string };
+
+type Part = readonly [name: string, apply: () => DriverResult];
+
+export class HostPaths {
+  readonly #options: HostPathsOptions;
+  readonly #interfaces: Interfaces;
+  readonly #addresses: WorkloadAddresses;
+  readonly #routes: RouteDriver;
+  readonly #neighbours: NeighbourDriver;
+  readonly #gateway: WorkloadGateway;
+  readonly #connections: ConnectionCleaner;
+  #watching = false;
+  #interfacesDue = true;
+  #routesDue = true;
+  #interfaceChanged = false;
+  #closed = false;
+  #interfaceTimer: NodeJS.Timeout | undefined;
+  #routeTimer: NodeJS.Timeout | undefined;
+  #graceTimer: NodeJS.Timeout | undefined;
+
+  constructor(options: HostPathsOptions) {
+    const { config, conntrack, kernel, nowMs } = options;
+    this.#options = options;
+    this.#connections = new ConnectionCleaner(conntrack);
+    this.#interfaces = new Interfaces(config.interfaceExclude, (change) =>
+      this.#onInterface(change),
+    );
+    const linkByIndex = (index: number): Link | undefined => this.#interfaces.byIndex(index);
+    this.#addresses = new WorkloadAddresses(config.policy.ipv6Support ? [4, 6] : [4], (name) =>
+      this.#interfaces.byName(name),
+    );
+    this.#routes = new RouteDriver({
+      kernel,
+      config,
+      linkByIndex,
+      nowMs,
+      onStale: (dst) => this.#connections.forget(dst),
+      onProblem: (dst) => this.#touch(this.#addresses.keysWith(dst)),
+    });
+    this.#neighbours = new NeighbourDriver(kernel, config.routeProtocol);
+    this.#gateway = new WorkloadGateway(config.routeProtocol, linkByIndex);
+    if (config.ipForwarding) options.sysctls.wantForwarding();
+  }
+
+  endpoint(key: string): LocalEndpoint | undefined {
+    return this.#addresses.get(key);
+  }
+
+  /** Routes of ours in the kernel. */
+  get routeCount(): number {
+    return this.#routes.count;
+  }
+
+  /** False until all that is there has been read, and while it must be read again. */
+  get known(): boolean {
+    return !this.#interfacesDue && !this.#routesDue;
+  }
+
+  /** Its policy is in force (or, undefined, gone): traffic may be attracted. */
+  setEndpoint(id: WorkloadEndpointId, key: string, endpoint: WorkloadEndpoint | undefined): void {
+    const before = this.#addresses.get(key)?.endpoint.name;
+    if (endpoint === undefined) this.#addresses.remove(id);
+    else this.#addresses.set(id, endpoint);
+    for (const name of new Set([before, endpoint?.name])) {
+      if (name !== undefined) this.#settleInterface(name);
+    }
+    this.#options.onTouched(id);
+  }
+
+  /** Undefined: no such endpoint. */
+  stateOf(key: string): PathState | undefined {
+    const entry = this.#addresses.get(key);
+    if (entry === undefined) return undefined;
+    const { endpoint, id } = entry;
+    for (const net of [...endpoint.ipv4Nets, ...endpoint.ipv6Nets]) {
+      const reason = this.#routes.problemOf(net);
+      if (reason !== undefined) return { state: "failed", reason };
+    }
+    const waiting = (reason: string): PathState => ({ state: "waiting", reason });
+    const { name, state } = endpoint;
+    if (state !== "active") return waiting("administratively down");
+    if (this.#addresses.owner(name)?.id !== id) {
+      return waiting(`another endpoint has interface ${name}`);
+    }
+    const link = this.#interfaces.byName(name);
+    if (link === undefined) return waiting(`no interface ${name}`);
+    if (!link.operUp) return waiting(`interface ${name} is down`);
+    const problem = this.#options.sysctls.problemOf(name);
+    return problem === undefined ? { state: "ready" } : waiting(problem);
+  }
+
+  /** Reads what is due; nothing may be written before it succeeded once. Throws. */
+  readBack(): DriverResult {
+    const { config, kernel, sysctls } = this.#options;
+    if (!this.#watching) {
+      kernel.watch((event) => this.#onKernelEvent(event));
+      this.#watching = true;
+    }
+    if (this.#interfacesDue) {
+      this.#interfaces.resync(kernel);
+      this.#interfacesDue = false;
+      clearTimeout(this.#interfaceTimer);
+      this.#interfaceTimer = this.#after(config.interfaceRefreshMs, () => {
+        this.#interfacesDue = true;
+      });
+    }
+    if (this.#routesDue) {
+      this.#gateway.beginResync();
+      this.#routes.resync((route) => this.#gateway.observe(route, true));
+      this.#neighbours.resync();
+      this.#routesDue = false;
+      clearTimeout(this.#routeTimer);
+      this.#routeTimer = this.#after(config.routeRefreshMs, () => {
+        this.#routesDue = true;
+        sysctls.recheckAll();
+      });
+    }
+    return { writes: 0, errors: [] };
+  }
+
+  #after(ms: number, mark: () => void): NodeJS.Timeout | undefined {
+    if (ms <= 0) return undefined;
+    return setTimeout(() => {
+      mark();
+      this.#want();
+    }, ms).unref();
+  }
+
+  /** Brings desired state up to date; the parts then write, each on its own. */
+  prepare(): readonly Part[] {
+    this.#interfaceChanged = false;
+    this.#addresses.resolve((address, target) => this.#setTarget(address, target));
+    this.#connections.cleanHeld();
+    const gateway = this.#gatewayRoute;
+    if (gateway === undefined) this.#routes.removeSpecial(GATEWAY_CIDR);
+    else this.#routes.setSpecial(gateway);
+    const onProblem = (name: string): void => this.#touch(this.#addresses.keysOn(name));
+    return [
+      ["routes", () => this.#routes.apply()],
+      ["neighbours", () => this.#neighbours.apply()],
+      ["sysctls", () => this.#options.sysctls.apply(onProblem)],
+    ];
+  }
+
+  #setTarget(address: Cidr, target: AddressTarget | undefined): void {
+    const link = target?.link;
+    // The kernel takes no route over an interface that is off.
+    const ifindex = link?.adminUp === true ? link.index : undefined;
+    this.#routes.setWorkload(address, ifindex);
+    if (isHostCidr(address)) this.#neighbours.set(address, ifindex, target?.endpoint.mac);
+    if (target !== undefined) this.#options.onTouched(target.id);
+    this.#connections.setHolder(address, target?.key);
+  }
+
+  get #gatewayRoute(): Route | undefined {
+    return this.#addresses.hasIpv4 ? this.#gateway.missingRoute : undefined;
+  }
+
+  /** Routes of others that are still in their grace period are looked at again when it ends. */
+  scheduleGrace(): void {
+    clearTimeout(this.#graceTimer);
+    const leftMs = this.#routes.graceLeftMs();
+    if (leftMs === undefined || this.#closed) return;
+    this.#graceTimer = setTimeout(() => this.#want(), leftMs + 1).unref();
+  }
+
+  #onKernelEvent(event: RouteEvent): void {
+    switch (event.kind) {
+      case "link":
+        if (event.present) this.#interfaces.update(event.link);
+        else this.#interfaces.remove(event.link);
+        break;
+      case "route":
+        this.#gateway.observe(event.route, event.present);
+        this.#routes.observe(event.route, event.present, event.replaced);
+        break;
+      case "lost":
+        log.warn("kernel notifications were lost; reading everything again");
+        this.#interfacesDue = true;
+        this.#routesDue = true;
+        break;
+      default:
+        unreachable(event);
+    }
+    if (this.#dirty) this.#want();
+  }
+
+  get #dirty(): boolean {
+    return (
+      !this.known ||
+      this.#interfaceChanged ||
+      this.#addresses.dirty ||
+      this.#routes.dirty ||
+      this.#routes.wants(GATEWAY_CIDR) !== (this.#gatewayRoute !== undefined) ||
+      this.#neighbours.dirty
+    );
+  }
+
+  #onInterface({ before, after, renamed }: InterfaceChange): void {
+    if (renamed === true) this.#routesDue = true;
+    const sameDevice = before?.index === after?.index;
+    if (before !== undefined && !(sameDevice && after?.adminUp === true)) {
+      this.#routes.forgetInterface(before.index);
+      this.#neighbours.forgetInterface(before.index);
+      this.#gateway.forgetInterface(before.index);
+    }
+    const name = after?.name ?? before?.name ?? "";
+    if (this.#addresses.keysOn(name).size === 0) return;
+    this.#interfaceChanged = true;
+    this.#addresses.interfaceChanged(name);
+    this.#settleInterface(name);
+    if (after !== undefined && (!sameDevice || before?.adminUp !== after.adminUp)) {
+      this.#options.sysctls.recheck(name);
+    }
+  }
+
+  /** Another endpoint may have the interface now, or none; or the interface came or went. */
+  #settleInterface(name: string): void {
+    const { config, sysctls } = this.#options;
+    const endpoint = this.#addresses.owner(name)?.endpoint;
+    const present = this.#interfaces.byName(name) !== undefined;
+    const spoofing = config.policy.workloadSourceSpoofing === "Any";
+    const settings =
+      endpoint?.state === "active" && present
+        ? { spoofingAllowed: spoofing && endpoint.allowSpoofedSourcePrefixes.length > 0 }
+        : undefined;
+    sysctls.setInterface(name, settings);
+    this.#touch(this.#addresses.keysOn(name));
+  }
+
+  #touch(keys: Iterable<string>): void {
+    for (const key of keys) {
+      const known = this.#addresses.get(key);
+      if (known !== undefined) this.#options.onTouched(known.id);
+    }
+  }
+
+  #want(): void {
+    if (!this.#closed) this.#options.onWanted();
+  }
+
+  /** What is in the kernel stays. */
+  close(): void {
+    this.#closed = true;
+    for (const timer of [this.#interfaceTimer, this.#routeTimer, this.#graceTimer]) {
+      clearTimeout(timer);
+    }
+    this.#options.kernel.close();
+    this.#connections.close();
+  }
+}

@@ -1,0 +1,120 @@
+/** The Linux dataplane on a kernel in memory, with a policy table that does what the test says. */
+import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { ToDataplane, WorkloadEndpointId } from "#calc";
+import type { ApplyResult } from "#dataplane";
+import { formatCidr, formatIp } from "#ip";
+import { FakeRouteKernel, type NftTable } from "#netlink";
+import { defaultLinuxDataplaneConfig } from "../../src/dataplane/linux/config.ts";
+import { LinuxDataplane } from "../../src/dataplane/linux/linux-dataplane.ts";
+import { Sysctls } from "../../src/dataplane/linux/sysctls.ts";
+
+export class DataplaneWorld {
+  readonly kernel: FakeRouteKernel;
+  readonly #root: string;
+  readonly statuses: string[] = [];
+  readonly forgotten: string[] = [];
+  readonly problems = new Map<string, string>();
+  readonly dataplane: LinuxDataplane;
+  tableError: Error | undefined;
+  tableApplies = 0;
+  wanted = 0;
+  nowMs = 0;
+
+  /** `former`: the life before, in the same kernel. */
+  constructor(options: { removeExternalRoutes?: boolean } = {}, former?: DataplaneWorld) {
+    this.kernel = former?.kernel ?? new FakeRouteKernel();
+    this.#root =
+      former === undefined ? mkdtempSync(join(tmpdir(), "margay-sysctl-")) : former.#root;
+    this.kernel.setLink("lo", { up: true, index: 1 });
+    this.dataplane = new LinuxDataplane({
+      config: { ...defaultLinuxDataplaneConfig, ...options, ipForwarding: false },
+      table: this.#table(),
+      compiler: {
+        onMessage: () => {},
+        flush: () => ({ problemsChanged: [] }),
+        problemOf: (id: WorkloadEndpointId) => this.problems.get(id.workloadId),
+      },
+      kernel: this.kernel,
+      conntrack: {
+        forget: (addresses) => void this.forgotten.push(...addresses.map(formatIp)),
+        close: () => {},
+      },
+      sysctls: new Sysctls(false, this.#root),
+      nowMs: () => this.nowMs,
+      random: () => 0,
+    });
+    this.dataplane.onWanted(() => this.wanted++);
+    this.dataplane.onStatus((message) => {
+      if (message.case === "processStatusUpdate") return;
+      const { workloadId: name } = message.value.id;
+      const gone = message.case === "workloadEndpointStatusRemove";
+      this.statuses.push(`${name} ${gone ? "removed" : message.value.status}`);
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.dataplane.close();
+    rmSync(this.#root, { recursive: true, force: true });
+  }
+
+  #table(): NftTable {
+    const unused = (): never => assert.fail("only the compiler writes to the table");
+    return {
+      setChain: unused,
+      removeChain: unused,
+      setSet: unused,
+      addElements: unused,
+      removeElements: unused,
+      removeSet: unused,
+      dirty: true,
+      repairs: 0,
+      apply: () => {
+        this.tableApplies++;
+        if (this.tableError !== undefined) throw this.tableError;
+        return { messages: 0, generation: 1 };
+      },
+      onForeignChange: () => {},
+      close: () => {},
+    };
+  }
+
+  /** A new interface has the kernel's default settings. */
+  plug(name: string, up = true): number {
+    if (!this.kernel.links().some((link) => link.name === name)) this.resetSettings(name);
+    return this.kernel.setLink(name, { up });
+  }
+
+  resetSettings(name: string): void {
+    for (const directory of [`ipv4/conf/${name}`, `ipv4/neigh/${name}`]) {
+      mkdirSync(join(this.#root, directory), { recursive: true });
+    }
+    for (const setting of ["route_localnet", "proxy_arp", "forwarding", "rp_filter"]) {
+      writeFileSync(join(this.#root, "ipv4/conf", name, setting), "0\n");
+    }
+  }
+
+  async send(...messages: readonly ToDataplane[]): Promise<ApplyResult> {
+    for (const message of messages) this.dataplane.onMessage(message);
+    return this.dataplane.apply();
+  }
+
+  /** Neighbours, and the gateway's route. */
+  get state(): string[] {
+    const neighbours = [...this.kernel.neighbours(4), ...this.kernel.neighbours(6)].map(
+      ({ address, ifindex, mac }) => `${formatIp(address)} ${ifindex} ${mac}`,
+    );
+    const gateway = this.kernel.routes(4).filter(({ oif }) => oif === 1);
+    return [...neighbours, ...gateway.map(({ dst }) => formatCidr(dst))].sort();
+  }
+
+  /** Routes but the gateway's. */
+  get routes(): string[] {
+    return [...this.kernel.routes(4), ...this.kernel.routes(6)]
+      .filter(({ oif }) => oif !== 1)
+      .map(({ dst, oif }) => `${formatCidr(dst)} ${oif}`)
+      .sort();
+  }
+}
