@@ -1,7 +1,6 @@
 /** Paths of the datastore that are not v3 resources: IPAM blocks, and where Felix writes status. */
 import { canonicalCidr } from "#ip";
 import { escapeName } from "#std";
-import type { WorkloadEndpointKey } from "./types.ts";
 
 const IPAM_ASSIGNMENT = "/calico/ipam/v2/assignment/";
 
@@ -32,14 +31,17 @@ export function lastProcessStatusPath(region: string, host: string): string {
   return `${felixStatusPrefix(region, host)}last_reported_status`;
 }
 
-export function workloadStatusPath(region: string, key: Omit<WorkloadEndpointKey, "kind">): string {
-  const [orchestrator, workload, endpoint] = [
-    key.orchestratorId,
-    key.workloadId,
-    key.endpointId,
-  ].map(escapeName);
-  const prefix = felixStatusPrefix(region, key.hostname);
-  return `${prefix}workload/${orchestrator}/${workload}/endpoint/${endpoint}`;
+/** `hostStatusPrefix` is what `felixStatusPrefix` gives. */
+export function workloadStatusPath(
+  hostStatusPrefix: string,
+  orchestratorId: string,
+  workloadId: string,
+  endpointId: string,
+): string {
+  const [orchestrator, workload, endpoint] = [orchestratorId, workloadId, endpointId].map(
+    escapeName,
+  );
+  return `${hostStatusPrefix}workload/${orchestrator}/${workload}/endpoint/${endpoint}`;
 }
 
 export function hostEndpointStatusPath(host: string, name: string): string {

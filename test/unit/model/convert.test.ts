@@ -196,12 +196,7 @@ test("IPAM blocks: allocations with the node that has them", () => {
 test("paths of status", () => {
   assert.equal(felixStatusPrefix("", "h"), "/calico/felix/v2/no-region/host/h/");
   assert.equal(
-    workloadStatusPath("eu", {
-      hostname: "h",
-      orchestratorId: "k8s",
-      workloadId: "ns/p",
-      endpointId: "eth0",
-    }),
+    workloadStatusPath(felixStatusPrefix("eu", "h"), "k8s", "ns/p", "eth0"),
     "/calico/felix/v2/region-eu/host/h/workload/k8s/ns%2fp/endpoint/eth0",
   );
 });
