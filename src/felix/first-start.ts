@@ -5,14 +5,14 @@
 import { randomUUID } from "node:crypto";
 import type { Datastore } from "#datastore";
 import { logger } from "#log";
-import { resourcePath, RESOURCES_PREFIX } from "#model";
+import { resourcePath } from "#resource";
 
 const log = logger("felix");
 
 export async function initialiseEmbeddedStore(store: Datastore): Promise<void> {
-  const { kv } = await store.get(resourcePath("clusterinformations", "", "default"));
+  const { kv } = await store.get(resourcePath("ClusterInformation", "default"));
   if (kv !== null) return;
-  log.info("the embedded store is new; making its first objects", { prefix: RESOURCES_PREFIX });
+  log.info("the embedded store is new; making its first objects");
   const { ensureInitialised } = await import("#ctl");
   await ensureInitialised(
     store,

@@ -6,7 +6,7 @@ import type { FromDataplane, ToDataplane, WorkloadEndpoint, WorkloadEndpointId }
 import type { Datastore } from "#datastore";
 import { logCounts, logger } from "#log";
 import { gauge } from "#metrics";
-import { felixHostStatusPrefix } from "#model";
+import { felixStatusPrefix } from "#model";
 import { messageOf } from "#std";
 import type { Agent } from "./agent.ts";
 import type { FelixValues } from "./config/params.ts";
@@ -33,9 +33,6 @@ export interface ObserverOptions {
   readonly embedded: boolean;
 }
 
-/** Gauges that somebody else knows; read before each scrape and heartbeat. */
-export type Statistics = () => void;
-
 export class Observers {
   readonly #options: ObserverOptions;
   readonly #health = new Health(() => performance.now());
@@ -52,7 +49,6 @@ export class Observers {
   #agent: Agent | undefined;
   #wasInSync = false;
   #watchdogMs = 90_000;
-  #statistics: Statistics = () => undefined;
 
   constructor(options: ObserverOptions) {
     this.#options = options;
@@ -75,9 +71,8 @@ export class Observers {
     this.#heartbeat = setInterval(() => this.#beat(), HEARTBEAT_MS);
   }
 
-  async start(config: FelixConfig, statistics: Statistics): Promise<void> {
+  async start(config: FelixConfig): Promise<void> {
     const { values } = config;
-    this.#statistics = statistics;
     this.#watchdogMs = values.DataplaneWatchdogTimeout;
     this.reconfigure(values);
     this.#serveHealth(values);
@@ -156,7 +151,7 @@ export class Observers {
 
   #startStatus({ values, origins }: FelixConfig): void {
     const { store, hostname, embedded } = this.#options;
-    const prefix = felixHostStatusPrefix(values.OpenstackRegion, hostname);
+    const prefix = felixStatusPrefix(values.OpenstackRegion, hostname);
     if (values.ReportingIntervalSecs > 0) {
       this.#process = new ProcessStatusReporter(store, {
         prefix,
@@ -208,7 +203,6 @@ export class Observers {
     localPolicies.set(this.#policies.size);
     localSelectors.set(this.#ipSets.size);
     logErrors.set(logCounts().error + logCounts().fatal);
-    this.#statistics();
   }
 }
 

@@ -3,6 +3,7 @@
  * metrics and status. Whatever ends it, the kernel keeps what was programmed.
  */
 import { setTimeout as delay } from "node:timers/promises";
+import { CalcGraph } from "#calc";
 import type { Dataplane } from "#dataplane";
 import { openDatastore, type Datastore, type DatastoreSettings } from "#datastore";
 import { configureLogging, flushLogs, logger, logLevelOf, type LogLevel } from "#log";
@@ -13,7 +14,6 @@ import { datastoreSettings } from "./config/datastore-settings.ts";
 import { resolveConfig, type FelixConfig, type RawSources } from "./config/resolve.ts";
 import { makeDataplane } from "./dataplane.ts";
 import { initialiseEmbeddedStore } from "./first-start.ts";
-import { makeGraph } from "./graph.ts";
 import { Observers } from "./observers.ts";
 
 const log = logger("felix");
@@ -60,15 +60,14 @@ async function runWith(
   const { FelixHostname: hostname } = localConfig.values;
   const observers = new Observers({ store, hostname, embedded: settings.type === "embedded" });
   observers.serveEarly(localConfig.values);
-  const { graph, statistics } = makeGraph(hostname);
   const agent: Agent = new Agent({
     hostname,
     local: options.local,
     hostnameDefault: options.hostnameDefault,
-    graph,
+    graph: new CalcGraph({ hostname }),
     start: async (config): Promise<Dataplane> => {
       await applyLogConfig(config);
-      await observers.start(config, statistics);
+      await observers.start(config);
       return makeDataplane(config);
     },
     reconfigure: (config) => observers.reconfigure(config.values),

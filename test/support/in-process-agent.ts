@@ -4,23 +4,32 @@
  */
 import { CalcGraph, type ToDataplane, type WorkloadEndpoint } from "#calc";
 import type { Dataplane } from "#dataplane";
-import { modelUpdates } from "#model";
+import { resourceUpdates } from "#model";
 import { PolicyState, type FlowEnd, type TierInfo } from "#policy";
-import { validateResource } from "#resource";
+import { DEFAULT_TIERS, validateResource, withDerivedMetadata } from "#resource";
 
 export const AGENT_HOSTNAME = "host-a";
 
-/** Everything that the graph says about these resources, in its order. */
+/** What the first write to a datastore adds. */
+const BUILT_IN = DEFAULT_TIERS.map(({ name, ...spec }) => ({
+  apiVersion: "projectcalico.org/v3",
+  kind: "Tier",
+  metadata: { name },
+  spec,
+}));
+
+/** Everything that the graph says about these resources once they are applied, in its order. */
 export function messagesOf(resources: readonly unknown[]): ToDataplane[] {
   const graph = new CalcGraph({ hostname: AGENT_HOSTNAME });
   graph.onStatus("resync");
-  for (const resource of resources) {
+  for (const resource of [...BUILT_IN, ...resources]) {
     const checked = validateResource(resource);
     if (!checked.ok)
       throw new Error(
         `invalid resource in a test: ${JSON.stringify(checked.errors)}\n${JSON.stringify(resource)}`,
       );
-    graph.onUpdates(modelUpdates(checked.value));
+    const stored = withDerivedMetadata(checked.value);
+    graph.onUpdates(resourceUpdates({ kind: stored.kind, ...stored.metadata }, stored));
   }
   graph.onStatus("in-sync");
   return [...graph.flush()];

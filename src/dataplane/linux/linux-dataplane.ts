@@ -74,16 +74,10 @@ export class LinuxDataplane implements Dataplane {
 
   onMessage(message: ToDataplane): void {
     this.#parts.compiler.onMessage(message);
-    switch (message.case) {
-      case "workloadEndpointUpdate":
-        return this.#stage(message.value.id, message.value.endpoint);
-      case "workloadEndpointRemove":
-        return this.#stage(message.value.id, undefined);
-      case "inSync":
-        this.#inSync = true;
-        return;
-      default:
-    }
+    const { case: kind, value } = message;
+    if (kind === "workloadEndpointUpdate") this.#stage(value.id, value.endpoint);
+    else if (kind === "workloadEndpointRemove") this.#stage(value.id, undefined);
+    else if (kind === "inSync") this.#inSync = true;
   }
 
   #stage(id: WorkloadEndpointId, endpoint: WorkloadEndpoint | undefined): void {

@@ -1,5 +1,6 @@
 /** Names inside the table: readable where possible, and never two things under one name. */
 import assert from "node:assert/strict";
+import type { ToDataplane } from "#calc";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { ipSetName, policyChain, profileChain } from "../../../src/dataplane/linux/nft/names.ts";
@@ -78,7 +79,7 @@ describe("the cost of a change", () => {
   }
   for (let i = 0; i < 50; i++) world.send(endpoint(i));
   world.flush();
-  const callsOf = (...messages: Parameters<typeof world.send>): Record<string, number> => {
+  const callsOf = (...messages: ToDataplane[]): Record<string, number> => {
     world.table.resetCalls();
     world.send(...messages).compiler.flush();
     return Object.fromEntries(Object.entries(world.table.calls).filter(([, count]) => count > 0));
@@ -93,7 +94,7 @@ describe("the cost of a change", () => {
     const delta = (
       addedMembers: string[],
       removedMembers: string[],
-    ): Parameters<typeof world.send>[0] => ({
+    ): ToDataplane => ({
       case: "ipsetDeltaUpdate",
       value: { id: "s:0", addedMembers, removedMembers },
     });
@@ -103,7 +104,7 @@ describe("the cost of a change", () => {
   });
 
   it("a policy: its two chains; one that nobody uses: nothing", () => {
-    const change = (name: string): Parameters<typeof world.send>[0] =>
+    const change = (name: string): ToDataplane =>
       policyUpdate(gnp(name), [{ action: "deny" }], [{ action: "deny" }]);
     assert.deepEqual(callsOf(change("p0")), { setChain: 2 });
     assert.deepEqual(callsOf(change("p1")), { setChain: 1 });

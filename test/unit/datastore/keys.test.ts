@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { BatchQueue } from "../../../src/datastore/batch-queue.ts";
 import { compareKeys, decodeText, encodeText, prefixRange } from "../../../src/datastore/keys.ts";
 

@@ -5,13 +5,13 @@ import { join } from "node:path";
 import { test } from "node:test";
 import type { EndpointState, FromDataplane, WorkloadEndpoint } from "#calc";
 import { MemoryDatastore, type Datastore } from "#datastore";
-import { felixHostStatusPrefix } from "#model";
+import { felixStatusPrefix } from "#model";
 import { systemError } from "#std";
 import { EndpointStatusFiles, statusFileName } from "../../../src/felix/endpoint-files.ts";
 import { EndpointStatusReporter } from "../../../src/felix/endpoint-status.ts";
 import { ProcessStatusReporter } from "../../../src/felix/process-status.ts";
 
-const PREFIX = felixHostStatusPrefix("", "node-a");
+const PREFIX = felixStatusPrefix("", "node-a");
 const id = (workloadId: string) => ({ orchestratorId: "k8s", workloadId, endpointId: "eth0" });
 const update = (workload: string, status: EndpointState): FromDataplane => ({
   case: "workloadEndpointStatusUpdate",
