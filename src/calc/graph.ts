@@ -37,6 +37,17 @@ export interface CalcGraphOptions extends EncapsulationOptions {
   readonly hostname: string;
 }
 
+/** Numbers of objects, for metrics. */
+export interface GraphStatistics {
+  readonly activeLocalEndpoints: number;
+  readonly activeLocalPolicies: number;
+  /** IP sets that rules in force use. */
+  readonly activeLocalSelectors: number;
+  readonly clusterPolicies: number;
+  readonly clusterWorkloadEndpoints: number;
+  readonly clusterHostEndpoints: number;
+}
+
 type Status = "wait-for-datastore" | "resync" | "in-sync";
 
 export class CalcGraph {
@@ -51,6 +62,8 @@ export class CalcGraph {
   readonly #activeRules: ActiveRules;
   readonly #encapsulation: EncapsulationResolver;
   readonly #routes: RouteResolver;
+  #workloads = 0;
+  #hostEndpoints = 0;
   #inSync = false;
   #saidInSync = false;
 
@@ -118,6 +131,17 @@ export class CalcGraph {
     return messages;
   }
 
+  statistics(): GraphStatistics {
+    return {
+      activeLocalEndpoints: this.#localEndpoints.size,
+      activeLocalPolicies: this.#activeRules.activePolicies,
+      activeLocalSelectors: this.#ipSets.size,
+      clusterPolicies: this.#policyKeys.size,
+      clusterWorkloadEndpoints: this.#workloads,
+      clusterHostEndpoints: this.#hostEndpoints,
+    };
+  }
+
   #onUpdate(update: ModelUpdate): void {
     const { key } = update;
     switch (key.kind) {
@@ -173,6 +197,7 @@ export class CalcGraph {
 
   #onWorkload(key: WorkloadEndpointKey, value: ModelWorkloadEndpoint | null): void {
     const id = modelKeyText(key);
+    this.#workloads += Number(value !== null) - Number(this.#ipSets.hasItem(id));
     if (value === null) this.#ipSets.deleteItem(id);
     else this.#ipSets.setWorkload(id, value);
     if (key.hostname !== this.#hostname) return;
@@ -182,6 +207,7 @@ export class CalcGraph {
 
   #onHostEndpoint(key: HostEndpointKey, value: ModelHostEndpoint | null): void {
     const id = modelKeyText(key);
+    this.#hostEndpoints += Number(value !== null) - Number(this.#ipSets.hasItem(id));
     if (value === null) this.#ipSets.deleteItem(id);
     else this.#ipSets.setHostEndpoint(id, value);
     if (key.hostname !== this.#hostname) return;

@@ -68,6 +68,15 @@ export class IpSetIndex {
     });
   }
 
+  /** Number of sets. */
+  get size(): number {
+    return this.#sets.size;
+  }
+
+  hasItem(item: string): boolean {
+    return this.#contributions.has(item);
+  }
+
   addSet(definition: IpSetDefinition): void {
     this.#sets.set(definition.id, { definition, members: new RefCounts() });
     this.#events.onIpSetAdded(definition.id, definition.type);

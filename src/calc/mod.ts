@@ -1,5 +1,5 @@
 /** Door of the calculation graph. */
-export { CalcGraph, type CalcGraphOptions } from "./graph.ts";
+export { CalcGraph, type CalcGraphOptions, type GraphStatistics } from "./graph.ts";
 export {
   RouteTypes,
   type EndpointState,

@@ -119,8 +119,8 @@ function listItem(field: string, item: unknown): string {
     return `${String(fields["min"])}-${String(fields["max"])}`;
   if ("port" in fields) {
     const net = typeof fields["net"] === "string" ? `:${fields["net"]}` : "";
-    const protocol = String(fields["protocol"] ?? "").toLowerCase();
-    return `${protocol === "" ? "tcp" : protocol}${net}:${String(fields["port"])}`;
+    const protocol = typeof fields["protocol"] === "string" ? fields["protocol"] : "";
+    return `${protocol === "" ? "tcp" : protocol.toLowerCase()}${net}:${String(fields["port"])}`;
   }
   if ("name" in fields) return `${String(fields["name"])}=${String(fields["timeout"])}`;
   throw inputError("bad-parameter", `${field} has a value of an unknown shape`, {

@@ -52,7 +52,7 @@ export class PrefixFollower {
     });
   }
 
-  /** Resolves when the signal aborts; never rejects for what a store may do. */
+  /** Resolves when the signal aborts; rejects for bugs only, never for what a store may do. */
   async run(): Promise<void> {
     const { signal } = this.#options;
     while (!signal.aborted) {
@@ -60,10 +60,10 @@ export class PrefixFollower {
         const from = this.#next ?? (await this.#list());
         if (from === undefined) return;
         await this.#watch(from);
-        if (!signal.aborted) await this.#pause("the watch ended");
+        if (!signal.aborted && this.#next !== undefined) await this.#pause("the watch ended");
       } catch (error) {
-        if (signal.aborted) return;
         if (error instanceof MargayError && error.kind === "bug") throw error;
+        if (signal.aborted) return;
         if (codeOf(error) === "compacted") this.#next = undefined;
         else await this.#pause(messageOf(error));
       }

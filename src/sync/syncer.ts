@@ -4,7 +4,7 @@
  */
 import type { Datastore } from "#datastore";
 import { isModelPath, ModelConverter, SYNC_PREFIXES, type ModelUpdate } from "#model";
-import { messageOf } from "#std";
+import { MargayError, messageOf } from "#std";
 import type { SyncCallbacks, SyncStatus } from "./port.ts";
 import { PrefixFollower, type Change } from "./prefix-follower.ts";
 
@@ -26,7 +26,7 @@ export interface Syncer {
 }
 
 /**
- * Never throws for what the store does. Status is said in order, each once: wait-for-datastore at
+ * Never throws for what the store does; a callback that throws ends it with an unhandled rejection. Status is said in order, each once: wait-for-datastore at
  * once, resync when the store answers, in-sync after the first snapshot of every prefix is told.
  */
 export function startSyncer(options: SyncerOptions): Syncer {
@@ -47,7 +47,15 @@ export function startSyncer(options: SyncerOptions): Syncer {
   };
   const onChanges = (changes: readonly Change[]): void => {
     const updates = changes.flatMap((change) => convert(change, converter, callbacks));
-    if (updates.length > 0) callbacks.onUpdates(updates);
+    if (updates.length === 0) return;
+    try {
+      callbacks.onUpdates(updates);
+    } catch (error) {
+      // Not the store's fault, and not to be retried: what was lost here would stay lost.
+      throw new MargayError("bug", "bug", `updates were not taken: ${messageOf(error)}`, {
+        cause: error,
+      });
+    }
   };
   say("wait-for-datastore");
   const runs = SYNC_PREFIXES.map((prefix) =>

@@ -236,3 +236,22 @@ test("IPAM blocks: to their host, and borrowed addresses to theirs", () => {
     ],
   );
 });
+
+test("statistics count what is there", () => {
+  const graph = started(
+    policy("p", { selector: "role == 'x'", types: ["Ingress"], ingress: [{ action: "Allow" }] }),
+    policy("q", { selector: "role == 'y'", types: ["Ingress"] }),
+    workload("a", "10.0.0.1/32", { role: "x" }),
+    workload("b", "10.0.0.2/32", {}, "there"),
+  );
+  graph.onUpdates(workload("a", "10.0.0.1/32", { role: "x" }));
+  graph.onUpdates(deleted(workload("never", "10.0.0.9/32", {})));
+  assert.deepEqual(graph.statistics(), {
+    activeLocalEndpoints: 1,
+    activeLocalPolicies: 1,
+    activeLocalSelectors: 0,
+    clusterPolicies: 2,
+    clusterWorkloadEndpoints: 2,
+    clusterHostEndpoints: 0,
+  });
+});

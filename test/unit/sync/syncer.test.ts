@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
-import { MemoryDatastore } from "#datastore";
+import { MemoryDatastore, type Datastore } from "#datastore";
 import { modelKeyText, type ModelUpdate } from "#model";
 import { resourcePath } from "#resource";
 import { startSyncer, type SyncStatus } from "#sync";
@@ -155,4 +155,49 @@ test("close ends the callbacks", async () => {
   await delay(30);
   assert.equal(seen.state.size, 0);
   await syncer.close();
+});
+
+test("a store that went back in time is read anew", async (t) => {
+  const before = new MemoryDatastore();
+  for (const name of ["a", "b", "c"]) await before.put(tierPath(name), tier(name));
+  const after = new MemoryDatastore();
+  await after.put(tierPath("a"), tier("a", 77));
+  let current = before;
+  const store: Datastore = {
+    get: (key) => current.get(key),
+    list: (prefix) => current.list(prefix),
+    put: (key, value, options) => current.put(key, value, options),
+    delete: (key, options) => current.delete(key, options),
+    watch: (prefix, from, signal) => current.watch(prefix, from, signal),
+    close: () => current.close(),
+  };
+  const seen = new Seen();
+  const syncer = startSyncer({ store, hostname: "h", callbacks: seen.callbacks });
+  t.after(() => syncer.close());
+  await until(() => seen.state.size === 3 && seen.statuses.at(-1) === "in-sync");
+  current = after;
+  before.breakWatches();
+  await until(() => seen.state.size === 1);
+  assert.equal((seen.state.get(keyOf("a")) as { order?: number } | undefined)?.order, 77);
+});
+
+test("updates that are not taken end the syncer instead of being lost", async () => {
+  const store = new MemoryDatastore();
+  await store.put(tierPath("a"), tier("a"));
+  const seen = new Seen();
+  let closing: Promise<unknown> | undefined;
+  const syncer = startSyncer({
+    store,
+    hostname: "h",
+    callbacks: {
+      ...seen.callbacks,
+      onUpdates: () => {
+        closing = syncer.close().then(() => "closed", String);
+        throw new TypeError("broken");
+      },
+    },
+  });
+  await until(() => closing !== undefined);
+  assert.match(String(await closing), /broken/);
+  assert.notEqual(seen.statuses.at(-1), "in-sync");
 });
