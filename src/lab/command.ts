@@ -178,8 +178,9 @@ function findLab(name: string | undefined): RunningLab {
 function enter(
   lab: RunningLab,
   netns: string | undefined,
-  command: readonly string[],
+  words: readonly string[],
 ): Promise<number> {
+  const command = words[0] === "--" ? words.slice(1) : words;
   const [program, ...args] = enterCommand(lab, netns, command);
   const child = spawn(program ?? "nsenter", args, {
     stdio: "inherit",

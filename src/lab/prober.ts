@@ -89,7 +89,7 @@ async function listenTcp(port: number): Promise<void> {
 
 async function listenUdp(port: number): Promise<void> {
   for (const family of ["udp4", "udp6"] as const) {
-    const socket = createSocket({ type: family, ipv6Only: true });
+    const socket = createSocket({ type: family, ipv6Only: family === "udp6" });
     socket.on("message", (data, from) => socket.send(data, from.port, from.address));
     socket.on("error", () => {});
     servers.push(socket);

@@ -4,7 +4,7 @@
  */
 import { spawn, spawnSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
-import { createReadStream } from "node:fs";
+import { Socket } from "node:net";
 import { openDatastore, type Datastore } from "#datastore";
 import { messageOf, systemError } from "#std";
 import { serveControl, type LabStatus } from "./control.ts";
@@ -48,7 +48,8 @@ function whenToldToStop(): Promise<void> {
   return new Promise((resolve) => {
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
       process.once(signal, () => resolve());
-    createReadStream("", { fd: 3 })
+    // A socket, not a file stream: a blocking read in the thread pool would keep the process from ending.
+    new Socket({ fd: 3, readable: true, writable: false })
       .on("data", () => {})
       .on("error", () => resolve())
       .on("close", () => resolve());
