@@ -4,7 +4,6 @@
  * was sent: after that its outcome is unknown, and the caller, who knows its revisions, decides.
  */
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import type { Interceptor } from "@connectrpc/connect";
 import { closedError, datastoreError } from "../errors.ts";
 import type { EtcdApi } from "./api.ts";
 import { EtcdEndpoint, type TlsSettings } from "./endpoint.ts";
@@ -57,7 +56,7 @@ export class EtcdClient implements EtcdApi {
       tls: settings,
       keepaliveMs: settings.keepaliveMs ?? DEFAULT_KEEPALIVE_MS,
       dialTimeoutMs: settings.dialTimeoutMs ?? DEFAULT_DIAL_TIMEOUT_MS,
-      interceptors: this.credentials === undefined ? [] : [this.authorize],
+      headers: () => (this.token === undefined ? {} : { token: this.token }),
     };
     this.endpoints = settings.endpoints.map((endpoint) => new EtcdEndpoint(endpoint, options));
   }
@@ -163,11 +162,6 @@ export class EtcdClient implements EtcdApi {
     });
     this.token = response.token;
   }
-
-  private readonly authorize: Interceptor = (next) => (request) => {
-    if (this.token !== undefined) request.header.set("token", this.token);
-    return next(request);
-  };
 }
 
 /** One create request; then the stream's sending side stays open until the watch is aborted. */

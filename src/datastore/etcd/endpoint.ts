@@ -5,9 +5,8 @@
 import { readFileSync } from "node:fs";
 import { connect as connectNet, type Socket } from "node:net";
 import type { ClientSessionOptions, SecureClientSessionOptions } from "node:http2";
-import { createClient, type Client, type Interceptor } from "@connectrpc/connect";
-import { createGrpcTransport } from "@connectrpc/connect-node";
 import { datastoreError } from "../errors.ts";
+import { makeClient, type Client } from "../grpc/client.ts";
 import { messageOf } from "#std";
 import { EtcdSession } from "./session.ts";
 import { Auth, KV, Lease, Watch } from "./proto/rpc_pb.ts";
@@ -27,7 +26,8 @@ export interface EndpointOptions {
   /** A PING after this many ms without data while calls are open; etcd refuses less than 5000. */
   readonly keepaliveMs: number;
   readonly dialTimeoutMs: number;
-  readonly interceptors: Interceptor[];
+  /** Sent with each call, such as the token of a user. */
+  readonly headers?: () => Readonly<Record<string, string>>;
 }
 
 const PING_TIMEOUT_MS = 5000;
@@ -48,16 +48,12 @@ export class EtcdEndpoint {
       dialTimeoutMs: options.dialTimeoutMs,
       pingTimeoutMs: PING_TIMEOUT_MS,
     });
-    const transport = createGrpcTransport({
-      baseUrl,
-      sessionManager: this.session,
-      interceptors: options.interceptors,
-      acceptCompression: [],
-    });
-    this.kv = createClient(KV, transport);
-    this.lease = createClient(Lease, transport);
-    this.watch = createClient(Watch, transport);
-    this.auth = createClient(Auth, transport);
+    const open = (path: string, headers: Readonly<Record<string, string>>) =>
+      this.session.openStream(path, { ...options.headers?.(), ...headers });
+    this.kv = makeClient(KV, open);
+    this.lease = makeClient(Lease, open);
+    this.watch = makeClient(Watch, open);
+    this.auth = makeClient(Auth, open);
   }
 
   /** Opens the connection if there is none. Throws `unavailable`: then nothing was sent. */

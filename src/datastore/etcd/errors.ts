@@ -2,9 +2,9 @@
  * What etcd and gRPC say, as errors of the port. The only file that reads etcd's error texts, and
  * the list of those that our server answers with: clients compare code and text.
  */
-import { Code, ConnectError } from "@connectrpc/connect";
 import { MargayError, messageOf } from "#std";
 import { datastoreError } from "../errors.ts";
+import { Code, codeName, RpcError } from "../grpc/status.ts";
 import type { DatastoreErrorCode } from "../port.ts";
 
 interface EtcdFault {
@@ -35,23 +35,23 @@ function fault(code: Code, words: string): EtcdFault {
   return { code, message: `etcdserver: ${words}` };
 }
 
-export function faultError(which: EtcdFault, cause?: unknown): ConnectError {
-  return new ConnectError(which.message, which.code, undefined, undefined, cause);
+export function faultError(which: EtcdFault, cause?: unknown): RpcError {
+  return new RpcError(which.code, which.message, cause);
 }
 
 /** `where` names the endpoint or data directory, for the message. */
 export function toDatastoreError(error: unknown, where: string): MargayError {
   if (error instanceof MargayError) return error;
-  const rpc = ConnectError.from(error);
-  const code = portCode(rpc);
-  return datastoreError(code, `${where}: ${describe(rpc)}`, {
+  const rpc =
+    error instanceof RpcError ? error : new RpcError(Code.Unknown, messageOf(error), error);
+  return datastoreError(portCode(rpc), `${where}: ${describe(rpc)}`, {
     cause: error,
-    fields: { where, grpcCode: Code[rpc.code] },
+    fields: { where, grpcCode: codeName(rpc.code) },
   });
 }
 
-function portCode(error: ConnectError): DatastoreErrorCode {
-  const text = error.rawMessage;
+function portCode(error: RpcError): DatastoreErrorCode {
+  const text = error.message;
   switch (error.code) {
     case Code.DeadlineExceeded:
       return "timeout";
@@ -84,17 +84,17 @@ function portCode(error: ConnectError): DatastoreErrorCode {
 }
 
 /** The innermost cause is the one that says what happened: `connect ECONNREFUSED 127.0.0.1:2379`. */
-function describe(error: ConnectError): string {
+function describe(error: RpcError): string {
   let inner: unknown = error;
   while (inner instanceof Error && inner.cause instanceof Error) inner = inner.cause;
-  return inner instanceof ConnectError ? inner.rawMessage : messageOf(inner);
+  return messageOf(inner);
 }
 
 /** The token of user and password expired or was lost with a restart: authenticate again. */
 export function isInvalidToken(error: unknown): boolean {
   return (
-    error instanceof ConnectError &&
+    error instanceof RpcError &&
     error.code === Code.Unauthenticated &&
-    error.rawMessage.includes("invalid auth token")
+    error.message.includes("invalid auth token")
   );
 }

@@ -1,7 +1,6 @@
 /**
  * One HTTP/2 connection to an etcd endpoint: opened on use, shared by all calls, watched by pings
- * while calls are open, replaced when it broke. In place of connect-node's own manager, which leaves
- * the connection without an error listener when a ping times out: the program would end.
+ * while calls are open, replaced when it broke.
  */
 import {
   connect,
@@ -9,8 +8,6 @@ import {
   type ClientHttp2Session,
   type ClientHttp2Stream,
   type ClientSessionOptions,
-  type ClientSessionRequestOptions,
-  type OutgoingHttpHeaders,
   type SecureClientSessionOptions,
 } from "node:http2";
 import { messageOf } from "#std";
@@ -64,21 +61,23 @@ export class EtcdSession {
     return await this.opening;
   }
 
-  /** For connect-node: one call's stream. */
-  async request(
-    method: string,
+  /** One call's stream. */
+  async openStream(
     path: string,
-    headers: OutgoingHttpHeaders,
-    options: Omit<ClientSessionRequestOptions, "signal">,
+    headers: Readonly<Record<string, string>>,
   ): Promise<ClientHttp2Stream> {
     const session = await this.connect();
-    const stream = session.request({ ...headers, ":method": method, ":path": path }, options);
+    const stream = session.request({
+      ":method": "POST",
+      ":path": path,
+      "content-type": "application/grpc",
+      te: "trailers",
+      ...headers,
+    });
     this.openStreams++;
     session.ref();
     this.armPing(session);
-    // Connect-node adds its own listener; until then an error must not end the program.
-    stream.on("error", () => undefined);
-    stream.once("response", () => this.notifyResponseByteRead());
+    stream.once("response", () => this.noteLife());
     stream.once("close", () => {
       this.openStreams--;
       if (this.openStreams === 0 && this.session === session) {
@@ -89,8 +88,8 @@ export class EtcdSession {
     return stream;
   }
 
-  /** For connect-node: data came, the peer lives. */
-  notifyResponseByteRead(): void {
+  /** Data came: the peer lives. */
+  private noteLife(): void {
     this.lastDataAt = performance.now();
   }
 
@@ -125,7 +124,7 @@ export class EtcdSession {
     session.setLocalWindowSize(WINDOW_BYTES);
     if (this.openStreams === 0) session.unref();
     this.session = session;
-    this.notifyResponseByteRead();
+    this.noteLife();
     return session;
   }
 
@@ -155,7 +154,7 @@ export class EtcdSession {
     const alive = await promise;
     clearTimeout(timer);
     if (alive) {
-      this.notifyResponseByteRead();
+      this.noteLife();
     } else if (!session.destroyed) {
       session.destroy(
         this.unavailable(new Error(`no answer to a ping within ${this.times.pingTimeoutMs} ms`)),

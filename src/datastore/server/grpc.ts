@@ -6,15 +6,10 @@
  * stream's back-pressure reaches the watch that feeds it. Messages are not compressed.
  */
 import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
-import {
-  fromBinary,
-  toBinary,
-  type DescMessage,
-  type DescMethod,
-  type MessageShape,
-} from "@bufbuild/protobuf";
-import { Code, ConnectError } from "@connectrpc/connect";
+import type { DescMessage, DescMethod } from "@bufbuild/protobuf";
 import { messageOf } from "#std";
+import { decodeMessage, encodeFrame, FrameReader } from "../grpc/frames.ts";
+import { Code, RpcError, statusFields } from "../grpc/status.ts";
 
 export interface UnaryMethod {
   readonly kind: "unary";
@@ -41,7 +36,6 @@ export interface GrpcOptions {
   readonly onInternalError: (error: unknown, path: string) => void;
 }
 
-const FRAME_HEADER_BYTES = 5;
 const { HTTP2_HEADER_STATUS, HTTP2_HEADER_CONTENT_TYPE } = constants;
 const OK_HEADERS = { [HTTP2_HEADER_STATUS]: 200, [HTTP2_HEADER_CONTENT_TYPE]: "application/grpc" };
 const TIMEOUT_UNITS_MS: Readonly<Record<string, number>> = {
@@ -72,9 +66,9 @@ export function serveGrpc(
   const method = options.methods.get(path);
   const encoding = headers["grpc-encoding"];
   if (method === undefined) {
-    call.fail(new ConnectError(`unknown method ${path}`, Code.Unimplemented));
+    call.fail(new RpcError(Code.Unimplemented, `unknown method ${path}`));
   } else if (encoding !== undefined && encoding !== "identity") {
-    call.fail(new ConnectError(`compression ${String(encoding)}`, Code.Unimplemented));
+    call.fail(new RpcError(Code.Unimplemented, `compression ${String(encoding)}`));
   } else {
     call.startDeadline(headers["grpc-timeout"]);
     if (method.kind === "unary") call.serveUnary(method);
@@ -106,7 +100,7 @@ class ServerCall {
     const timeoutMs = parseTimeout(header);
     if (timeoutMs === undefined || timeoutMs > MAX_TIMER_MS) return;
     this.deadline = setTimeout(() => {
-      this.fail(new ConnectError("context deadline exceeded", Code.DeadlineExceeded));
+      this.fail(new RpcError(Code.DeadlineExceeded, "context deadline exceeded"));
     }, timeoutMs);
   }
 
@@ -122,7 +116,7 @@ class ServerCall {
     });
     this.stream.on("end", () => {
       if (message === undefined) {
-        this.fail(new ConnectError("the request has no message", Code.Internal));
+        this.fail(new RpcError(Code.Internal, "the request has no message"));
         return;
       }
       this.answer(method, message).catch((error: unknown) => this.fail(error));
@@ -138,8 +132,9 @@ class ServerCall {
     if (this.ended || this.stream.destroyed) return;
     this.ended = true;
     clearTimeout(this.deadline);
-    const status = statusOf(error);
-    if (!(error instanceof ConnectError)) this.options.onInternalError(error, this.path);
+    const known = error instanceof RpcError;
+    if (!known) this.options.onInternalError(error, this.path);
+    const status = statusFields(known ? error.code : Code.Internal, messageOf(error));
     if (this.stream.headersSent) {
       this.endWith(status);
     } else {
@@ -151,10 +146,10 @@ class ServerCall {
   }
 
   private async answer(method: UnaryMethod, message: Buffer): Promise<void> {
-    const response = await method.handle(decode(method.desc.input, message) as never);
+    const response = await method.handle(decodeMessage(method.desc.input, message) as never);
     if (this.ended || this.stream.destroyed) return;
     this.respond();
-    this.stream.write(encode(method.desc.output, response));
+    this.stream.write(encodeFrame(method.desc.output, response));
     this.finish();
   }
 
@@ -165,7 +160,7 @@ class ServerCall {
     const requests = this.requests(method.desc.input) as AsyncIterable<never>;
     for await (const response of method.handle(requests, signal)) {
       if (this.ended || this.stream.destroyed) return;
-      const room = this.stream.write(encode(method.desc.output, response));
+      const room = this.stream.write(encodeFrame(method.desc.output, response));
       if (!room) await drained(this.stream, signal);
     }
     this.finish();
@@ -175,11 +170,11 @@ class ServerCall {
     const reader = new FrameReader(this.options.maxMessageBytes);
     try {
       for await (const chunk of this.stream as AsyncIterable<Buffer>) {
-        for (const frame of reader.push(chunk)) yield decode(input, frame);
+        for (const frame of reader.push(chunk)) yield decodeMessage(input, frame);
       }
     } catch (error) {
       // A client that goes away in the middle of a stream is nobody's fault.
-      if (error instanceof ConnectError) throw error;
+      if (error instanceof RpcError) throw error;
     }
   }
 
@@ -201,78 +196,6 @@ class ServerCall {
     this.trailers = trailers;
     this.stream.end();
   }
-}
-
-/** Cuts a byte stream into messages: a flag byte, a big-endian length, the message. */
-class FrameReader {
-  private readonly maxBytes: number;
-  private chunks: Buffer[] = [];
-  private size = 0;
-
-  constructor(maxBytes: number) {
-    this.maxBytes = maxBytes;
-  }
-
-  *push(chunk: Buffer): Generator<Buffer, void, undefined> {
-    this.chunks.push(chunk);
-    this.size += chunk.length;
-    for (;;) {
-      const length = this.nextLength();
-      if (length === undefined || this.size < FRAME_HEADER_BYTES + length) return;
-      const all =
-        this.chunks.length === 1 ? (this.chunks[0] as Buffer) : Buffer.concat(this.chunks);
-      const end = FRAME_HEADER_BYTES + length;
-      this.chunks = all.length === end ? [] : [all.subarray(end)];
-      this.size -= end;
-      yield all.subarray(FRAME_HEADER_BYTES, end);
-    }
-  }
-
-  private nextLength(): number | undefined {
-    if (this.size < FRAME_HEADER_BYTES) return undefined;
-    let first = this.chunks[0] as Buffer;
-    if (first.length < FRAME_HEADER_BYTES) {
-      first = Buffer.concat(this.chunks);
-      this.chunks = [first];
-    }
-    if (first[0] !== 0) throw new ConnectError("compressed message", Code.Unimplemented);
-    const length = first.readUInt32BE(1);
-    if (length > this.maxBytes) {
-      throw new ConnectError(
-        `grpc: received message larger than max (${length} vs. ${this.maxBytes})`,
-        Code.ResourceExhausted,
-      );
-    }
-    return length;
-  }
-}
-
-function decode(desc: DescMessage, bytes: Uint8Array): unknown {
-  try {
-    return fromBinary(desc, bytes);
-  } catch (error) {
-    throw new ConnectError(`cannot read the request: ${messageOf(error)}`, Code.Internal);
-  }
-}
-
-function encode(desc: DescMessage, message: unknown): Buffer {
-  const body = toBinary(desc, message as MessageShape<DescMessage>);
-  const frame = Buffer.allocUnsafe(FRAME_HEADER_BYTES + body.length);
-  frame[0] = 0;
-  frame.writeUInt32BE(body.length, 1);
-  frame.set(body, FRAME_HEADER_BYTES);
-  return frame;
-}
-
-/** Connect's codes are gRPC's numbers. The message is percent-encoded, printable ASCII as it is. */
-function statusOf(error: unknown): Record<string, string> {
-  const rpc = error instanceof ConnectError ? error : undefined;
-  const text = rpc?.rawMessage ?? messageOf(error);
-  const message = encodeURIComponent(text).replaceAll(
-    /%(20|21|22|23|24|26|27|28|29|2A|2B|2C|2F|3A|3B|3C|3D|3E|3F|40|5B|5C|5D|5E|60|7B|7C|7D)/g,
-    (_, code: string) => String.fromCodePoint(Number.parseInt(code, 16)),
-  );
-  return { "grpc-status": String(rpc?.code ?? Code.Internal), "grpc-message": message };
 }
 
 function parseTimeout(header: string | string[] | undefined): number | undefined {

@@ -5,9 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { create, toJson, type DescMessage, type MessageShape } from "@bufbuild/protobuf";
-import { Code, ConnectError } from "@connectrpc/connect";
 import { DatastoreServer, Engine } from "#datastore";
 import { EtcdEndpoint } from "../../../src/datastore/etcd/endpoint.ts";
+import { codeName, RpcError } from "../../../src/datastore/grpc/status.ts";
 import { EventSchema } from "../../../src/datastore/etcd/proto/kv_pb.ts";
 import {
   CompactionResponseSchema,
@@ -39,7 +39,7 @@ describe("embedded store beside a real etcd", () => {
     engine = Engine.open(dir, { owner: "test", autoCompaction: { mode: "off" } });
     const url = `unix://${join(dir, "s.sock")}`;
     server = await DatastoreServer.start(engine, { listenUrls: [url] });
-    const options = { tls: {}, keepaliveMs: 10_000, dialTimeoutMs: 5000, interceptors: [] };
+    const options = { tls: {}, keepaliveMs: 10_000, dialTimeoutMs: 5000 };
     theirs = new EtcdEndpoint(etcd.endpoint, options);
     ours = new EtcdEndpoint(url, options);
   });
@@ -159,8 +159,8 @@ async function answer<D extends DescMessage>(
     const json = toJson(desc, await sent) as Plain;
     return normalize(json) as Plain;
   } catch (error) {
-    if (!(error instanceof ConnectError)) throw error;
-    return { error: `${Code[error.code]}: ${error.rawMessage}` };
+    if (!(error instanceof RpcError)) throw error;
+    return { error: `${codeName(error.code)}: ${error.message}` };
   }
 }
 

@@ -7,9 +7,9 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { Code, ConnectError } from "@connectrpc/connect";
 import { DatastoreServer, Engine } from "#datastore";
 import { EtcdEndpoint } from "../../../src/datastore/etcd/endpoint.ts";
+import { Code, RpcError } from "../../../src/datastore/grpc/status.ts";
 import {
   DeleteRangeRequestSchema,
   PutRequestSchema,
@@ -40,7 +40,6 @@ describe("datastore server under strain", () => {
       tls: {},
       keepaliveMs: 10_000,
       dialTimeoutMs: 5000,
-      interceptors: [],
     });
   });
   after(async () => {
@@ -229,12 +228,12 @@ describe("datastore server under strain", () => {
     await assert.rejects(
       endpoint.kv.put({ key: Buffer.from("/x"), value: Buffer.alloc(40 * 1024 * 1024) }),
       (error: unknown) =>
-        error instanceof ConnectError &&
-        [Code.ResourceExhausted, Code.InvalidArgument].includes(error.code),
+        error instanceof RpcError &&
+        (error.code === Code.ResourceExhausted || error.code === Code.InvalidArgument),
     );
     await assert.rejects(
       endpoint.auth.authenticate({ name: "a", password: "b" }),
-      (error: unknown) => error instanceof ConnectError && error.code === Code.Unimplemented,
+      (error: unknown) => error instanceof RpcError && error.code === Code.Unimplemented,
     );
   });
 });
