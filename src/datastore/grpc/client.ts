@@ -66,7 +66,7 @@ function callerOf(method: DescMethod, open: OpenStream) {
     case "client_streaming":
       throw bug(`no caller for ${method.methodKind}`, { method: method.name });
     default:
-      return unreachable(method);
+      return unreachable(method.methodKind);
   }
 }
 
