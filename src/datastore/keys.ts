@@ -23,7 +23,7 @@ export function compareKeys(a: Uint8Array, b: Uint8Array): number {
  * The end of the half-open range of all keys with the prefix: the prefix with its last byte that is
  * not 0xff raised by one. The empty prefix has none: etcd writes the single byte 0, "to the end".
  */
-export function prefixRangeEnd(prefix: Uint8Array): Uint8Array {
+function prefixRangeEnd(prefix: Uint8Array): Uint8Array {
   const end = Uint8Array.from(prefix);
   for (let i = end.length - 1; i >= 0; i--) {
     const byte = end[i] ?? 0;

@@ -164,7 +164,7 @@ export class Database {
   }
 }
 
-export function databasePath(dir: string): string {
+function databasePath(dir: string): string {
   return join(dir, "margay.db");
 }
 
@@ -173,7 +173,7 @@ export function isDiskFull(error: unknown): boolean {
 }
 
 /** Who has the store, as far as the file that it left says so. */
-export function readHolder(dir: string): Holder | undefined {
+function readHolder(dir: string): Holder | undefined {
   try {
     return JSON.parse(readFileSync(holderPath(dir), "utf8")) as Holder;
   } catch {
