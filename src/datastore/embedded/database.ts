@@ -59,7 +59,7 @@ const SQLITE_CORRUPT = 11;
 const SQLITE_FULL = 13;
 const SQLITE_NOTADB = 26;
 
-export interface Holder {
+interface Holder {
   readonly pid: number;
   readonly owner: string;
 }

@@ -17,13 +17,13 @@ import { bug, messageOf, unreachable } from "#std";
 import { decodeMessage, encodeFrame, FrameReader } from "./frames.ts";
 import { Code, readStatus, RpcError } from "./status.ts";
 
-export interface CallOptions {
+interface CallOptions {
   /** The call fails with DEADLINE_EXCEEDED after it; the server is told too. */
   readonly timeoutMs?: number;
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-export interface StreamOptions {
+interface StreamOptions {
   readonly signal: AbortSignal;
   readonly headers?: Readonly<Record<string, string>>;
 }

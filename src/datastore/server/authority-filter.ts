@@ -65,7 +65,7 @@ export function filterAuthority(socket: Socket): Duplex {
 }
 
 /** Cuts the client's bytes into frames; only HEADERS frames are held back until they are whole. */
-export class AuthorityFilter {
+class AuthorityFilter {
   private pending: Buffer = Buffer.alloc(0);
   /** Bytes that pass as they are before the next frame begins. */
   private passing = PREFACE_BYTES;

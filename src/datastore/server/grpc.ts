@@ -11,13 +11,13 @@ import { messageOf } from "#std";
 import { decodeMessage, encodeFrame, FrameReader } from "../grpc/frames.ts";
 import { Code, RpcError, statusFields } from "../grpc/status.ts";
 
-export interface UnaryMethod {
+interface UnaryMethod {
   readonly kind: "unary";
   readonly desc: DescMethod;
   readonly handle: (request: never) => Promise<unknown>;
 }
 
-export interface StreamMethod {
+interface StreamMethod {
   readonly kind: "stream";
   readonly desc: DescMethod;
   /** Requests end when the client has said all; `signal` aborts when it is gone. */

@@ -99,7 +99,7 @@ function tlsArgs(tls: TlsFiles): string[] {
 }
 
 /** Fails after 20 seconds, or at once when `dead` says so. */
-export async function waitForPort(port: number, dead: () => boolean): Promise<void> {
+async function waitForPort(port: number, dead: () => boolean): Promise<void> {
   const { connect } = await import("node:net");
   for (let i = 0; i < 400; i++) {
     if (dead()) throw new Error("the server ended at once");
@@ -115,7 +115,7 @@ export async function waitForPort(port: number, dead: () => boolean): Promise<vo
   throw new Error(`nothing listens on port ${port}`);
 }
 
-export async function freePort(): Promise<number> {
+async function freePort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
