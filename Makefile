@@ -9,8 +9,10 @@ NODE := node --disable-warning=ExperimentalWarning
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
+# Not `npm ci`: it insists on binaries of other platforms that a registry mirror may lack. Versions are the
+# lockfile's all the same, and --no-save leaves it as it is.
 node_modules/.installed: package.json package-lock.json
-	npm ci --no-fund --no-audit --loglevel=error
+	npm install --no-save --no-fund --no-audit --loglevel=error
 	@touch $@
 
 deps: node_modules/.installed ## install npm packages and the Debian packages that are missing
