@@ -26,7 +26,7 @@ const GROUP_SIZE = 10;
 
 const V3 = "/calico/resources/v3/projectcalico.org";
 
-export function clusterObjects(): [string, unknown][] {
+function clusterObjects(): [string, unknown][] {
   return [
     [
       `${V3}/clusterinformations/default`,

@@ -7,6 +7,7 @@ import { createSocket, type Socket as UdpSocket } from "node:dgram";
 import { connect, createServer, type Server } from "node:net";
 import { parentPort, workerData } from "node:worker_threads";
 import { enterNetworkNamespace } from "#netlink";
+import { unreachable } from "#std";
 import type { Listen } from "./spec.ts";
 
 export interface ProbeTarget {
@@ -73,6 +74,8 @@ async function handle(request: ProberRequest): Promise<boolean[]> {
       return Promise.all(request.targets.map((target) => probe(target, request.timeoutMs)));
     case "http":
       return [await httpOk(request.port, request.path, request.timeoutMs)];
+    default:
+      return unreachable(request);
   }
 }
 

@@ -189,19 +189,19 @@ class Lab {
 
   async live(stopped: Promise<void>): Promise<number> {
     const view = new LiveView(process.stdout, this.#spec);
-    let running = true;
-    void stopped.then(() => {
-      running = false;
+    const ending = new AbortController();
+    const end = (): void => {
+      ending.abort();
       this.#wake();
-    });
+    };
+    void stopped.then(end);
     this.#stopRequested = () => {
-      running = false;
-      this.#wake();
+      end();
       return { stopping: true };
     };
     view.open();
     try {
-      while (running) {
+      while (!ending.signal.aborted) {
         const started = performance.now();
         const cells = await this.#round();
         const failure = this.#failures[0];
@@ -212,7 +212,7 @@ class Lab {
           tookMs: performance.now() - started,
           lastChange: this.#lastChange,
         });
-        if (running) await this.#pause();
+        if (!ending.signal.aborted) await this.#pause();
       }
     } finally {
       view.close();

@@ -13,11 +13,11 @@ import { mkdirSync } from "node:fs";
 import { hex, messageOf, sha1, systemError } from "#std";
 import type { LabPeer, LabSpec, LabWorkload } from "./spec.ts";
 
-export const NETNS_DIR = "/run/netns";
+const NETNS_DIR = "/run/netns";
 const WIRE = "mgy-wire";
 
 /** Names in `/run/netns`; private to the lab, prefixed all the same so that nobody mistakes them. */
-export function netnsOf(peer: string): string {
+function netnsOf(peer: string): string {
   return `mgy-${peer}`;
 }
 

@@ -7,7 +7,7 @@ import { bug } from "#std";
 
 export type Labels = Readonly<Record<string, string>>;
 
-export interface Sample {
+interface Sample {
   readonly labels: Labels;
   value: number;
 }

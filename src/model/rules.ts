@@ -8,6 +8,11 @@ import { namespaceClause, ruleNamespaceSelector, serviceAccountSelector } from "
 
 const ACTIONS = { Allow: "allow", Deny: "deny", Log: "log", Pass: "next-tier" } as const;
 
+/** Shared: there are tens of thousands of rules, and most of their lists are empty. */
+const NONE: readonly never[] = Object.freeze([]);
+/** An entity that restricts nothing. */
+const ANY: ModelEntityRule = Object.freeze(modelEntity({}, ""));
+
 /** `namespace` is that of the policy, "" when it has none. */
 export function modelRules(
   rules: readonly V3Rule[] | undefined,
@@ -29,8 +34,8 @@ function modelRule(rule: V3Rule, namespace: string): ModelRule {
     ...(notProtocol === undefined ? {} : { notProtocol }),
     ...(icmp === undefined ? {} : { icmp }),
     ...(notIcmp === undefined ? {} : { notIcmp }),
-    source: modelEntity(rule.source ?? {}, namespace),
-    destination: modelEntity(rule.destination ?? {}, namespace),
+    source: rule.source === undefined ? ANY : modelEntity(rule.source, namespace),
+    destination: rule.destination === undefined ? ANY : modelEntity(rule.destination, namespace),
     ...httpOf(rule),
     ...(rule.metadata?.annotations === undefined
       ? {}
@@ -71,21 +76,25 @@ function modelEntity(entity: EntityRule, namespace: string): ModelEntityRule {
   const { services, serviceAccounts } = entity;
   const service = services?.name === undefined || services.name === "" ? undefined : services;
   return {
-    nets: (entity.nets ?? []).map(canonicalCidr),
-    notNets: (entity.notNets ?? []).map(canonicalCidr),
+    nets: mapped(entity.nets, canonicalCidr),
+    notNets: mapped(entity.notNets, canonicalCidr),
     selector: entitySelector(entity, namespace),
     notSelector: entity.notSelector ?? "",
-    ports: (entity.ports ?? []).map(modelPort),
-    notPorts: (entity.notPorts ?? []).map(modelPort),
+    ports: mapped(entity.ports, modelPort),
+    notPorts: mapped(entity.notPorts, modelPort),
     ...(service === undefined
       ? {}
       : { service: { namespace: service.namespace ?? namespace, name: service.name } }),
     originalSelector: entity.selector ?? "",
     originalNotSelector: entity.notSelector ?? "",
     originalNamespaceSelector: entity.namespaceSelector ?? "",
-    originalServiceAccountNames: serviceAccounts?.names ?? [],
+    originalServiceAccountNames: serviceAccounts?.names ?? NONE,
     originalServiceAccountSelector: serviceAccounts?.selector ?? "",
   };
+}
+
+function mapped<T, U>(items: readonly T[] | undefined, map: (item: T) => U): readonly U[] {
+  return items === undefined || items.length === 0 ? NONE : items.map((item) => map(item));
 }
 
 /** Text to be parsed once, together with the negated selector; "" = no restriction. */
@@ -107,7 +116,7 @@ function joined(first: string, second: string): string {
   return `(${first}) && (${second})`;
 }
 
-export function modelPort(port: V3Port): ModelPort {
+function modelPort(port: V3Port): ModelPort {
   if (typeof port === "number") return { first: port, last: port };
   const parsed = parsePort(port);
   if (typeof parsed === "string") throw inputError("bad-port", parsed, { fields: { port } });

@@ -13,7 +13,7 @@ import { openDatastore, type Datastore } from "#datastore";
 import { Probe } from "./probe.ts";
 
 export const NODE = "host-a";
-export const PORT = 7777;
+const PORT = 7777;
 export const PODS = {
   a: { address: "10.65.0.1", interface: "cali0000000000a" },
   b: { address: "10.65.0.2", interface: "cali0000000000b" },

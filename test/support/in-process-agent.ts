@@ -5,10 +5,10 @@
 import { CalcGraph, type ToDataplane, type WorkloadEndpoint } from "#calc";
 import type { Dataplane } from "#dataplane";
 import { resourceUpdates } from "#model";
-import { PolicyState, type FlowEnd, type TierInfo } from "#policy";
+import { PolicyState, type FlowEnd } from "#policy";
 import { DEFAULT_TIERS, validateResource, withDerivedMetadata } from "#resource";
 
-export const AGENT_HOSTNAME = "host-a";
+const AGENT_HOSTNAME = "host-a";
 
 /** What the first write to a datastore adds. */
 const BUILT_IN = DEFAULT_TIERS.map(({ name, ...spec }) => ({
@@ -92,7 +92,7 @@ export class Oracle {
     return {
       kind: "workload",
       program: {
-        tiers: endpoint.tiers as TierInfo[],
+        tiers: endpoint.tiers,
         profileIds: endpoint.profileIds,
         lookups: this.#state,
         disabled: endpoint.state !== "active",

@@ -1,7 +1,7 @@
 /** Small rulesets that the tests of nf_tables share. */
 import type { Expr, NftChain, NftElement, NftRule } from "#netlink";
 
-export const ipv4 = (text: string): Uint8Array => Uint8Array.from(text.split(".").map(Number));
+const ipv4 = (text: string): Uint8Array => Uint8Array.from(text.split(".").map(Number));
 
 export const ifname = (name: string): Uint8Array => {
   const bytes = new Uint8Array(16);
@@ -19,7 +19,7 @@ export const range = (from: string, end?: string): NftElement => ({
   ...(end === undefined ? {} : { end: ipv4(end) }),
 });
 
-export const loadSource: Expr = {
+const loadSource: Expr = {
   type: "payload",
   base: "network",
   offset: 12,
@@ -27,7 +27,7 @@ export const loadSource: Expr = {
   dreg: 0,
 };
 
-export const rule = (comment: string, ...exprs: Expr[]): NftRule => ({
+const rule = (comment: string, ...exprs: Expr[]): NftRule => ({
   comment,
   exprs: [...exprs, { type: "counter" }],
 });

@@ -101,7 +101,7 @@ export class PacketThread {
   }
 }
 
-export function addressBytes(text: string): Uint8Array {
+function addressBytes(text: string): Uint8Array {
   if (!text.includes(":")) return Uint8Array.from(text.split(".").map(Number));
   const [head = "", tail] = text.split("::");
   const words = (part: string): number[] =>

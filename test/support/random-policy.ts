@@ -22,9 +22,9 @@ import {
   type Json,
 } from "./random-rules.ts";
 
-export const HOST = "mgq-h";
-export const OUTSIDE = "mgq-o";
-export const PODS = ["mgq-p0", "mgq-p1", "mgq-p2", "mgq-p3"] as const;
+const HOST = "mgq-h";
+const OUTSIDE = "mgq-o";
+const PODS = ["mgq-p0", "mgq-p1", "mgq-p2", "mgq-p3"] as const;
 
 /** IPv4 and IPv6 addresses of each end, its default first. */
 const ADDRESSES: Readonly<Record<string, Readonly<Record<4 | 6, readonly string[]>>>> = {
@@ -41,7 +41,7 @@ const ADDRESSES: Readonly<Record<string, Readonly<Record<4 | 6, readonly string[
 /** Tags need all four bytes, so that they do not occur in packets by chance. */
 const FIRST_TAG = 0x1000_0001;
 
-export interface RandomFlow extends RawFlow {
+interface RandomFlow extends RawFlow {
   readonly src: string;
 }
 

@@ -9,8 +9,8 @@ export type Json = Record<string, unknown>;
 
 export const NAMESPACES = ["shop", "ops"] as const;
 export const SERVICE_ACCOUNTS = ["sa1", "sa2"] as const;
-export const LABELS = ["app", "env", "role", "zone"] as const;
-export const LABEL_VALUES = ["a", "b", "web", "db", "prod"] as const;
+const LABELS = ["app", "env", "role", "zone"] as const;
+const LABEL_VALUES = ["a", "b", "web", "db", "prod"] as const;
 export const NAMED_PORTS = ["http", "dns", "alt"] as const;
 /** Numeric ports of flows; the ranges of rules are around them. */
 export const PORTS = [22, 53, 60, 80, 443, 5432, 8000, 8001, 8002, 8003, 9999] as const;
@@ -120,7 +120,7 @@ export function randomRules(random: RandomSource): Json[] {
   return Array.from({ length: random.int(0, 4) }, () => randomRule(random));
 }
 
-export function randomRule(random: RandomSource): Json {
+function randomRule(random: RandomSource): Json {
   const protocol = random.chance(0.7) ? random.pick(PROTOCOLS) : undefined;
   const family = familyOf(random, protocol);
   const withPorts = PROTOCOLS_WITH_PORTS.includes(protocol);

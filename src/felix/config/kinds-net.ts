@@ -148,7 +148,6 @@ export const portRange: Kind<PortSpan | undefined> = {
   show: (value) => (value === undefined ? "" : showSpan(value)),
 };
 
-export const stringList = listOf("words", same, same);
 export const ifaceFilterList = listOf(
   "interface names or prefix+",
   matching("an interface name or prefix+", /^[a-zA-Z0-9:._+-]{1,15}$/).parse,

@@ -17,7 +17,7 @@ export const SOURCES = [
   "config file",
   "environment variable",
 ] as const;
-export type Source = (typeof SOURCES)[number];
+type Source = (typeof SOURCES)[number];
 const LOCAL_SOURCES: ReadonlySet<Source> = new Set(["config file", "environment variable"]);
 
 /** Raw text by name, in any capitalisation. */
@@ -30,7 +30,7 @@ export interface Problem {
   readonly fields: Readonly<Record<string, unknown>>;
 }
 
-export interface Origin {
+interface Origin {
   readonly source: Source;
   /** As it was given; for the default as it is declared. */
   readonly raw: string;
@@ -125,7 +125,7 @@ function parseOne(
   }
 }
 
-export function defaultOf(declared: Param<unknown>): unknown {
+function defaultOf(declared: Param<unknown>): unknown {
   return declared.default === "" ? declared.kind.zero : declared.kind.parse(declared.default);
 }
 

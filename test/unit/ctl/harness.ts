@@ -4,10 +4,10 @@ import { Readable } from "node:stream";
 import { Client, runCtl } from "#ctl";
 import { MemoryDatastore, type Datastore } from "#datastore";
 
-export const UID = "30316465-6365-4463-ad63-3564622d3638";
+const UID = "30316465-6365-4463-ad63-3564622d3638";
 export const TIME = "2026-11-23T02:20:00Z";
 export const GUID = UID.replaceAll("-", "");
-export const GOLDEN = "test/golden/calicoctl";
+const GOLDEN = "test/golden/calicoctl";
 
 export interface Ran {
   readonly code: number;

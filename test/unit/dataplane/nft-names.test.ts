@@ -91,10 +91,7 @@ describe("the cost of a change", () => {
   });
 
   it("members of an IP set: elements, whether it becomes empty or not", () => {
-    const delta = (
-      addedMembers: string[],
-      removedMembers: string[],
-    ): ToDataplane => ({
+    const delta = (addedMembers: string[], removedMembers: string[]): ToDataplane => ({
       case: "ipsetDeltaUpdate",
       value: { id: "s:0", addedMembers, removedMembers },
     });
