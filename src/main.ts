@@ -1,11 +1,8 @@
 /**
  * The program `margay`: finds the command and loads only that one. `--version` and `--help` load
- * nothing else, so that they answer at once.
+ * nothing else, so that they answer at once. Started by `bin/main.mjs`.
  */
 import { readFileSync } from "node:fs";
-import { enableCompileCache } from "node:module";
-
-enableCompileCache();
 
 type Command = (argv: readonly string[]) => Promise<number>;
 

@@ -11,7 +11,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { systemError } from "#std";
 
-const MAIN = fileURLToPath(new URL("../main.ts", import.meta.url));
+const MAIN = fileURLToPath(new URL("../../bin/main.mjs", import.meta.url));
 /** The private tmpfs of the lab, as seen from inside. */
 export const LAB_DIR = "/run/margay";
 /** How a lab's first process is told from others in /proc. */
