@@ -100,7 +100,9 @@ function addUp(program: Command, set: (code: number) => void): void {
 
 function complain(error: unknown): number {
   if (!(error instanceof MargayError)) throw error;
-  process.stderr.write(`\r\u001b[2Kmargay lab: ${error.message}\n`);
+  process.stderr.write(
+    `${process.stderr.isTTY ? "\r\u001b[2K" : ""}margay lab: ${error.message}\n`,
+  );
   return 1;
 }
 

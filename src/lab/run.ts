@@ -3,9 +3,9 @@
  * probers, applies the resources, then measures: once, or until it is told to stop.
  */
 import { spawn, spawnSync } from "node:child_process";
-import { mkdirSync } from "node:fs";
+import { existsSync, mkdirSync } from "node:fs";
 import { Socket } from "node:net";
-import { openDatastore, type Datastore } from "#datastore";
+import { embeddedSocketPath, openDatastore, type Datastore } from "#datastore";
 import { messageOf, systemError } from "#std";
 import { serveControl, type LabStatus } from "./control.ts";
 import { describeSurprise, drawMatrix, measure, peersOf, surprises, type Cell } from "./matrix.ts";
@@ -90,11 +90,13 @@ class Lab {
     progress.step("starting the datastore");
     this.#processes.start("datastore", ["datastore", "--data-dir", STORE_DIR], undefined, {});
     const probers = Probers.start(peersOf(this.#spec));
-    progress.step("applying the resources");
+    // Before anybody else opens the store: who comes first owns it.
     await this.#until(
-      () => Promise.resolve(applyResources(this.#spec)),
-      "the datastore does not answer",
+      () => Promise.resolve(existsSync(embeddedSocketPath(STORE_DIR))),
+      "the datastore does not listen",
     );
+    progress.step("applying the resources");
+    await applyResources(this.#spec);
     progress.step("starting the agent");
     this.#processes.start("felix", ["felix", "--reexec"], netnsPath(this.#spec.host.name), {
       DATASTORE_TYPE: "embedded",
@@ -275,8 +277,8 @@ function privateRun(): void {
   mkdirSync(LAB_DIR, { recursive: true, mode: 0o700 });
 }
 
-/** Through the same command that a user types, so that the lab proves it. True when all was written. */
-function applyResources(spec: LabSpec): Promise<boolean> {
+/** Through the same command that a user types, so that the lab proves it. */
+function applyResources(spec: LabSpec): Promise<void> {
   const { program, args } = margayCommand("apply", "-f", "-");
   const child = spawn(program, args, {
     stdio: ["pipe", "ignore", "pipe"],
@@ -294,7 +296,7 @@ function applyResources(spec: LabSpec): Promise<boolean> {
   return new Promise((resolve, reject) => {
     child.once("error", reject);
     child.once("exit", (code) => {
-      if (code === 0) resolve(true);
+      if (code === 0) resolve();
       else
         reject(
           systemError("lab-resources", `the lab's resources were refused:\n${complaint.trim()}`),
