@@ -14,6 +14,7 @@ import {
   type PolicyKey,
   type WorkloadEndpointKey,
 } from "#model";
+import type { Policy } from "#policy";
 import type { Labels } from "#selector";
 import { unreachable } from "#std";
 import { ActiveRules } from "./active-rules.ts";
@@ -29,8 +30,9 @@ import { IpSetIndex } from "./ip-sets.ts";
 import type { ToDataplane } from "./messages.ts";
 import { PolicyResolver, type LocalEndpoint } from "./policy-resolver.ts";
 import { RouteResolver } from "./routes.ts";
-import { RuleScanner } from "./rule-scanner.ts";
+import { RuleScanner, type ModelRuleLists } from "./rule-scanner.ts";
 import { EventSequencer } from "./sequencer.ts";
+import { unsupportedFields } from "./unsupported.ts";
 import { VtepResolver } from "./vteps.ts";
 
 export interface CalcGraphOptions extends EncapsulationOptions {
@@ -86,7 +88,7 @@ export class CalcGraph {
       },
       onProfileActive: (name, rules) =>
         this.#scanner.setRules(`profile/${name}`, rules, (resolved) =>
-          this.#sequencer.profiles.update(name, resolved),
+          this.#sequencer.profiles.update(name, { ...resolved, ...unsupportedIn(rules) }),
         ),
       onProfileInactive: (name) => {
         this.#sequencer.profiles.remove(name);
@@ -247,6 +249,7 @@ export class CalcGraph {
         id: { name: key.name, namespace: key.namespace, kind: key.policyKind },
         policy: {
           ...rules,
+          ...unsupportedIn(policy),
           untracked: policy.doNotTrack,
           preDnat: policy.preDnat,
           namespace: policy.namespace,
@@ -263,6 +266,11 @@ export class CalcGraph {
     this.#activeRules.setProfileLabels(name, labels);
     passProfileLabels(name, labels, this.#sequencer);
   }
+}
+
+function unsupportedIn(lists: ModelRuleLists): Pick<Policy, "unsupported"> {
+  const unsupported = unsupportedFields(lists);
+  return unsupported.length === 0 ? {} : { unsupported };
 }
 
 type ValueFor<K extends ModelUpdate["key"]["kind"]> = Extract<

@@ -128,21 +128,33 @@ function listItem(field: string, item: unknown): string {
   });
 }
 
-/** The raw JSON of an IPAM block. Throws an input error when it is none. */
-export function modelIpamBlock(text: string): ModelIpamBlock | null {
-  const block = JSON.parse(text) as {
-    readonly cidr?: string;
-    readonly affinity?: string | null;
-    readonly deleted?: boolean;
-    readonly allocations?: readonly (number | null)[];
-    readonly attributes?: readonly { readonly secondary?: Record<string, string> | null }[];
-  };
-  if (typeof block.cidr !== "string") throw inputError("bad-block", "the IPAM block has no cidr");
-  if (block.deleted === true) return null;
-  const allocations = (block.allocations ?? []).flatMap((attribute, ordinal) => {
-    if (attribute === null) return [];
-    const node = block.attributes?.[attribute]?.secondary?.["node"] ?? "";
-    return [{ ordinal, node }];
+/**
+ * The raw JSON of an IPAM block; no schema has seen it. `null` when the block is given up. Throws an
+ * input error when it is no block, or another than `cidr`.
+ */
+export function modelIpamBlock(text: string, cidr: string): ModelIpamBlock | null {
+  const block = recordOf(JSON.parse(text));
+  const own = typeof block["cidr"] === "string" ? formatCidr(parseCidr(block["cidr"])) : "";
+  if (own !== cidr) {
+    throw inputError("bad-block", "the IPAM block's cidr is not that of its key", {
+      fields: { cidr: block["cidr"], key: cidr },
+    });
+  }
+  if (block["deleted"] === true) return null;
+  const attributes = listOf(block["attributes"]);
+  const allocations = listOf(block["allocations"]).flatMap((attribute, ordinal) => {
+    if (typeof attribute !== "number") return [];
+    const node = recordOf(recordOf(attributes[attribute])["secondary"])["node"];
+    return [{ ordinal, node: typeof node === "string" ? node : "" }];
   });
-  return { cidr: formatCidr(parseCidr(block.cidr)), affinity: block.affinity ?? "", allocations };
+  const affinity = block["affinity"];
+  return { cidr, affinity: typeof affinity === "string" ? affinity : "", allocations };
+}
+
+function recordOf(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
+}
+
+function listOf(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : [];
 }

@@ -94,7 +94,7 @@ export function isModelPath(path: string): boolean {
 function presentUpdates(path: string, value: string): readonly ModelUpdate[] {
   const cidr = ipamBlockCidr(path);
   if (cidr !== undefined) {
-    return [{ key: { kind: "IPAMBlock", cidr }, value: modelIpamBlock(value) }];
+    return [{ key: { kind: "IPAMBlock", cidr }, value: modelIpamBlock(value, cidr) }];
   }
   const id = parseResourcePath(path);
   if (id === undefined) return [];

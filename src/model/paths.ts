@@ -1,5 +1,5 @@
 /** Paths of the datastore that are not v3 resources: IPAM blocks, and where Felix writes status. */
-import { canonicalCidr } from "#ip";
+import { formatCidr, tryParseCidr } from "#ip";
 import { escapeName } from "#std";
 
 const IPAM_ASSIGNMENT = "/calico/ipam/v2/assignment/";
@@ -12,7 +12,8 @@ export function ipamBlockCidr(path: string): string | undefined {
   const match = /^ipv[46]\/block\/([^/]+)-(\d+)$/.exec(
     path.startsWith(IPAM_ASSIGNMENT) ? path.slice(IPAM_ASSIGNMENT.length) : "",
   );
-  return match === null ? undefined : canonicalCidr(`${match[1] ?? ""}/${match[2] ?? ""}`);
+  const cidr = match === null ? undefined : tryParseCidr(`${match[1] ?? ""}/${match[2] ?? ""}`);
+  return cidr && formatCidr(cidr);
 }
 
 /** `region` "" is none. Ends in `/`. */

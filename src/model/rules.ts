@@ -2,6 +2,7 @@
 import type { IcmpMatch, Protocol } from "#policy";
 import { canonicalCidr } from "#ip";
 import { parsePort, type EntityRule, type V3Port, type V3Protocol, type V3Rule } from "#resource";
+import { parseSelector } from "#selector";
 import { inputError } from "#std";
 import type { ModelEntityRule, ModelPort, ModelRule } from "./types.ts";
 import { namespaceClause, ruleNamespaceSelector, serviceAccountSelector } from "./selectors.ts";
@@ -75,10 +76,12 @@ function httpOf(rule: V3Rule): Pick<ModelRule, "http"> {
 function modelEntity(entity: EntityRule, namespace: string): ModelEntityRule {
   const { services, serviceAccounts } = entity;
   const service = services?.name === undefined || services.name === "" ? undefined : services;
+  const selector = entitySelector(entity, namespace);
+  checkJoined(selector, entity);
   return {
     nets: mapped(entity.nets, canonicalCidr),
     notNets: mapped(entity.notNets, canonicalCidr),
-    selector: entitySelector(entity, namespace),
+    selector,
     notSelector: entity.notSelector ?? "",
     ports: mapped(entity.ports, modelPort),
     notPorts: mapped(entity.notPorts, modelPort),
@@ -109,6 +112,13 @@ function entitySelector(entity: EntityRule, namespace: string): string {
   // A rule of blocks and ports alone is not limited to the policy's namespace.
   const scoped = namespace !== "" && (own !== "" || (entity.notSelector ?? "") !== "");
   return scoped ? joined(namespaceClause(namespace), own) : own;
+}
+
+/** The graph parses what was joined and has no way to refuse it: parts that fit may be too deep together. */
+function checkJoined(selector: string, { selector: own, notSelector }: EntityRule): void {
+  const negated = notSelector ?? "";
+  if (selector !== "" && negated !== "") parseSelector(`(${selector}) && (!(${negated}))`);
+  else if (selector !== (own ?? "")) parseSelector(selector);
 }
 
 function joined(first: string, second: string): string {

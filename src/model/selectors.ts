@@ -4,6 +4,7 @@
  * makes of the whole text: a part that was rendered and is parsed again loses a double negation.
  */
 import { parseSelector, prefixLabels } from "#selector";
+import { inputError } from "#std";
 
 export const NAMESPACE_LABEL = "projectcalico.org/namespace";
 export const SERVICE_ACCOUNT_LABEL = "projectcalico.org/serviceaccount";
@@ -33,6 +34,11 @@ export function serviceAccountSelector(
   names: readonly string[],
   selector: string,
 ): string | undefined {
+  const quote = names.find((name) => name.includes("'"));
+  if (quote !== undefined) {
+    // Between quotes it would end the text, and begin a condition of its own.
+    throw inputError("bad-service-account", `${JSON.stringify(quote)} is no service account`);
+  }
   const byName =
     names.length === 0
       ? undefined

@@ -65,8 +65,9 @@ export type TraceStep =
   | {
       readonly step: "profile";
       readonly profile: string;
-      readonly result: RulesResult | "missing";
+      readonly result: RulesResult | "missing" | "unsupported";
       readonly rules: readonly RuleTrace[];
+      readonly unsupported?: readonly string[];
     }
   /** No profile decided. */
   | { readonly step: "default"; readonly action: "deny" };
@@ -143,6 +144,11 @@ function evaluateProfiles(program: EndpointProgram, flow: Flow, trace: TraceStep
     const profile = program.lookups.profile(name);
     if (!profile) {
       trace.push({ step: "profile", profile: name, result: "missing", rules: [] });
+      return "deny";
+    }
+    const { unsupported } = profile;
+    if (unsupported && unsupported.length > 0) {
+      trace.push({ step: "profile", profile: name, result: "unsupported", rules: [], unsupported });
       return "deny";
     }
     const outcome = runRules(rulesOf(profile, flow), flow, program.lookups.ipSet);

@@ -14,13 +14,7 @@ function explainStep(step: TraceStep): string {
     case "policy": {
       const name = policyKey(step.policy).replace("//", "/");
       const staged = step.staged ? " (staged, does not act)" : "";
-      const what =
-        step.result === "unsupported"
-          ? `deny: this build cannot enforce ${(step.unsupported ?? []).join(", ")}`
-          : step.result === "missing"
-            ? "deny: the policy is missing"
-            : explainRules(step.result, step.rules);
-      return `tier ${step.tier}, ${name}${staged}: ${what}`;
+      return `tier ${step.tier}, ${name}${staged}: ${explainResult(step, "policy")}`;
     }
     case "end-of-tier": {
       const reason = step.trigger
@@ -29,14 +23,23 @@ function explainStep(step: TraceStep): string {
       return `tier ${step.tier}, end: ${step.action} (${reason})`;
     }
     case "profile":
-      return step.result === "missing"
-        ? `profile ${step.profile}: deny: the profile is missing`
-        : `profile ${step.profile}: ${explainRules(step.result, step.rules)}`;
+      return `profile ${step.profile}: ${explainResult(step, "profile")}`;
     case "default":
       return "no profile matched: deny";
     default:
       return unreachable(step);
   }
+}
+
+function explainResult(
+  step: Extract<TraceStep, { readonly step: "policy" | "profile" }>,
+  what: string,
+): string {
+  if (step.result === "unsupported") {
+    return `deny: this build cannot enforce ${(step.unsupported ?? []).join(", ")}`;
+  }
+  if (step.result === "missing") return `deny: the ${what} is missing`;
+  return explainRules(step.result, step.rules);
 }
 
 function explainRules(result: string, rules: readonly RuleTrace[]): string {

@@ -112,6 +112,8 @@ export interface Policy {
 export interface Profile {
   readonly inboundRules: readonly Rule[];
   readonly outboundRules: readonly Rule[];
+  /** As in `Policy`. */
+  readonly unsupported?: readonly string[];
 }
 
 /** The policies of one tier that apply to one endpoint, in order of evaluation. */

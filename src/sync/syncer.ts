@@ -46,10 +46,9 @@ export function startSyncer(options: SyncerOptions): Syncer {
     callbacks.onStatus(next);
   };
   const onChanges = (changes: readonly Change[]): void => {
-    const updates = changes.flatMap((change) => convert(change, converter, callbacks));
-    if (updates.length === 0) return;
     try {
-      callbacks.onUpdates(updates);
+      const updates = changes.flatMap((change) => convert(change, converter, callbacks));
+      if (updates.length > 0) callbacks.onUpdates(updates);
     } catch (error) {
       // Not the store's fault, and not to be retried: what was lost here would stay lost.
       throw new MargayError("bug", "bug", `updates were not taken: ${messageOf(error)}`, {
@@ -90,9 +89,8 @@ function convert(
   converter: ModelConverter,
   callbacks: SyncCallbacks,
 ): readonly ModelUpdate[] {
-  if (!isModelPath(path)) return [];
   try {
-    return converter.convert(path, value);
+    return isModelPath(path) ? converter.convert(path, value) : [];
   } catch (error) {
     callbacks.onInvalid({ path, message: messageOf(error) });
     return converter.convert(path, null);

@@ -255,3 +255,24 @@ test("statistics count what is there", () => {
     clusterHostEndpoints: 0,
   });
 });
+
+test("what cannot be decided is told with the policy or profile, not ignored", () => {
+  const services = { name: "s", namespace: "ns" };
+  const graph = started(
+    workload("a", "10.0.0.1/32", {}),
+    policy("http", {
+      ingress: [{ action: "Log" }, { action: "Allow", http: { methods: ["GET"] } }],
+    }),
+    policy("deny", { egress: [{ action: "Deny", destination: { services } }] }),
+    // Matches nothing, so it allows nothing.
+    policy("allow", { egress: [{ action: "Allow", destination: { services } }] }),
+  );
+  const told = pick(graph.flush(), "activePolicyUpdate").map(
+    ({ id, policy: { unsupported } }) => [id.name, unsupported] as const,
+  );
+  assert.deepEqual(Object.fromEntries(told), {
+    http: ["ingress[1].http"],
+    deny: ["egress[0].destination.services"],
+    allow: undefined,
+  });
+});

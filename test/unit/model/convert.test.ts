@@ -200,3 +200,45 @@ test("paths of status", () => {
     "/calico/felix/v2/region-eu/host/h/workload/k8s/ns%2fp/endpoint/eth0",
   );
 });
+
+test("an IPAM block of another shape, or another block than its key says, is refused", () => {
+  const path = "/calico/ipam/v2/assignment/ipv4/block/10.65.0.0-30";
+  const convert = (value: unknown): readonly ModelUpdate[] =>
+    new ModelConverter().convert(path, JSON.stringify(value));
+  for (const value of [5, null, [], {}, { cidr: 7 }, { cidr: "10.66.0.0/30" }]) {
+    assert.throws(() => convert(value), { code: "bad-block" });
+  }
+  const [update] = convert({
+    cidr: "10.65.0.0/30",
+    affinity: 5,
+    allocations: ["x", 0, 1],
+    attributes: [{ secondary: { node: 3 } }, "y"],
+  });
+  assert.deepEqual(update?.value, {
+    cidr: "10.65.0.0/30",
+    affinity: "",
+    allocations: [
+      { ordinal: 1, node: "" },
+      { ordinal: 2, node: "" },
+    ],
+  });
+});
+
+test("a rule whose joined selectors the graph could not parse is refused", () => {
+  const rule = (source: object): (() => unknown) => {
+    const [path, value] = stored(
+      "GlobalNetworkPolicy",
+      { name: "p" },
+      { ingress: [{ action: "Allow", source }] },
+    );
+    return () => new ModelConverter().convert(path, value);
+  };
+  const nested = `${"(".repeat(200)}has(a)${")".repeat(200)}`;
+  assert.doesNotThrow(rule({ selector: nested }));
+  assert.doesNotThrow(rule({ notSelector: nested }));
+  assert.throws(rule({ selector: "has(b)", notSelector: nested }), /nested/);
+  assert.throws(rule({ selector: nested, namespaceSelector: "has(b)" }), /nested/);
+  assert.throws(rule({ serviceAccounts: { names: ["a' } || all() || b in { 'c"] } }), {
+    code: "bad-service-account",
+  });
+});

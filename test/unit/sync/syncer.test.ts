@@ -201,3 +201,17 @@ test("updates that are not taken end the syncer instead of being lost", async ()
   assert.match(String(await closing), /broken/);
   assert.notEqual(seen.statuses.at(-1), "in-sync");
 });
+
+test("a key that is nothing neither holds back nor loses what lies beside it", async (t) => {
+  const store = new MemoryDatastore();
+  const block = (name: string): string => `/calico/ipam/v2/assignment/ipv4/block/${name}`;
+  const value = JSON.stringify({ cidr: "10.65.0.0/30", allocations: [] });
+  await store.put(block("10.65.0.0-30"), value);
+  for (const name of ["zzz-24", "10.0.0.0-99", "-1"]) await store.put(block(name), value);
+  await store.put(tierPath("a"), tier("a"));
+  const seen = await start(t, store);
+  assert.equal(seen.state.size, 2);
+  await store.put(block("nonsense-30"), value);
+  await store.put(block("10.65.0.4-30"), JSON.stringify({ cidr: "10.65.0.4/30" }));
+  await until(() => seen.state.size === 3);
+});

@@ -85,7 +85,7 @@ export class Policies<User> {
       inboundRules: profile.inboundRules,
       outboundRules: profile.outboundRules,
       tier: "",
-      unsupported: [],
+      unsupported: profile.unsupported ?? [],
     });
   }
 
