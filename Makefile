@@ -15,12 +15,15 @@ node_modules/.installed: package.json package-lock.json
 	npm install --no-save --no-fund --no-audit --loglevel=error
 	@touch $@
 
-deps: node_modules/.installed ## install npm packages and the Debian packages that are missing
+deps: npm ## install npm packages and the Debian packages that are missing
 	@scripts/deps.sh
+
+deps-%: npm
+	@scripts/deps.sh $*
 
 npm: node_modules/.installed
 
-run: deps ## a live host in network namespaces: edit a policy, see packets obey
+run: deps-run ## a live host in network namespaces: edit a policy, see packets obey
 	@bin/margay lab up examples/one-host.yaml
 
 check: npm ## types, lint, format, dead code
@@ -32,16 +35,16 @@ check: npm ## types, lint, format, dead code
 fmt: npm ## format in place
 	oxfmt src test bench scripts
 
-test: deps ## all tests of the daily run (under 10 minutes on 2 cores)
+test: deps-test ## all tests of the daily run (under 10 minutes on 2 cores)
 	$(NODE) test/run.ts
 
-test-long: deps ## the same with more random cases and the slow faults (under 45 minutes)
+test-long: deps-test ## the same with more random cases and the slow faults (under 45 minutes)
 	MARGAY_TEST_LONG=1 $(NODE) test/run.ts
 
 test-unit: npm ## the fast tiers only, no kernel, no servers
 	$(NODE) test/run.ts unit state
 
-bench: deps ## figures beside their floors, as a table and as JSON
+bench: deps-bench ## figures beside their floors, as a table and as JSON
 	$(NODE) bench/run.ts
 
 proto: npm ## regenerate the protobuf code (needs protoc)

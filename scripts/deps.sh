@@ -1,23 +1,31 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that Margay's tests, lab and benchmarks call; prints the command when not root.
+# Installs the Debian packages that a make target calls and that are missing; as an ordinary user
+# prints the one command instead. Usage: scripts/deps.sh [run|test|bench]   (default: all of them)
 set -euo pipefail
-declare -A package_of=(
-  [nft]=nftables [ip]=iproute2 [iptables]=iptables [ipset]=ipset [conntrack]=conntrack
-  [etcd]=etcd-server [etcdctl]=etcd-client [tcpdump]=tcpdump [openssl]=openssl
-  [unshare]=util-linux [ping]=iputils-ping [newuidmap]=uidmap [pgrep]=procps [jq]=jq
-)
+run=(ip:iproute2 unshare:util-linux nsenter:util-linux mount:mount sysctl:procps nft:nftables ping:iputils-ping)
+test=("${run[@]}" setpriv:util-linux etcd:etcd-server etcdctl:etcd-client conntrack:conntrack openssl:openssl)
+bench=("${run[@]}" etcd:etcd-server etcdctl:etcd-client ipset:ipset)
+case "${1:-all}" in
+  run) wanted=("${run[@]}") ;;
+  test) wanted=("${test[@]}") ;;
+  bench) wanted=("${bench[@]}") ;;
+  all) wanted=("${test[@]}" "${bench[@]}") ;;
+  *) echo "usage: scripts/deps.sh [run|test|bench]" >&2; exit 2 ;;
+esac
+
 missing=()
-for tool in "${!package_of[@]}"; do
-  PATH="$PATH:/usr/sbin:/sbin" command -v "$tool" >/dev/null || missing+=("${package_of[$tool]}")
+for pair in "${wanted[@]}"; do
+  # Debian keeps administrators' programs where an ordinary user's PATH does not look.
+  PATH="$PATH:/usr/sbin:/sbin" command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
-if [ "$(id -u)" -eq 0 ]; then
-  export DEBIAN_FRONTEND=noninteractive
-  apt-get update -qq
-  # The etcd-server package starts a service where an init system runs; nothing here uses that one.
-  apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
-else
+mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
+if [ "$(id -u)" -ne 0 ]; then
   echo "Missing programs. As root, run:" >&2
   echo "  apt-get install --no-install-recommends ${missing[*]}" >&2
-  [ "${MARGAY_DEPS_OPTIONAL:-}" = 1 ] || exit 1
+  exit 1
 fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+# The etcd-server package starts a service where an init system runs; nothing here uses that one.
+apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
