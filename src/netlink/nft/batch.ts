@@ -3,7 +3,7 @@
  * messages, END. The kernel takes all of it or nothing, and refuses with ERESTART when somebody
  * else committed since. The batch remembers what each message is about, to name what was refused.
  */
-import { NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST } from "../bytes.ts";
+import { NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_ECHO, NLM_F_REQUEST } from "../bytes.ts";
 import { NLA_MAX_LENGTH, NetlinkWriter, type Mark } from "../bytes.ts";
 import {
   DELCHAIN,
@@ -48,6 +48,7 @@ export interface BatchItem {
   readonly at: Mark;
 }
 
+const ADD_RULE = "add a rule to chain";
 /** An element takes at most two keys of 64 bytes, data and headers. */
 const ELEMENT_ROOM = 512;
 const INITIAL_CAPACITY = 64 * 1024;
@@ -57,6 +58,8 @@ const END_LENGTH = 16 + 4;
 
 export class NftBatch {
   readonly items: BatchItem[] = [];
+  /** What the kernel chose for the rules that were added, by index in `items`, if it was asked. */
+  readonly handles = new Map<number, number>();
   readonly #writer: NetlinkWriter;
   readonly #family: NftFamily;
   readonly #table: string;
@@ -76,9 +79,15 @@ export class NftBatch {
     return this.#writer.length + END_LENGTH;
   }
 
-  /** All messages as one transaction. The view is good until the next call. */
-  whole(generation: number): Uint8Array {
+  /**
+   * All messages as one transaction. `echo`: the kernel is to send back the rules it adds, with
+   * their handles. The view is good until the next call.
+   */
+  whole(generation: number, echo = false): Uint8Array {
     const writer = this.#writer;
+    for (const { action, at } of this.items) {
+      if (echo && action === ADD_RULE) writer.addFlags(at, NLM_F_ECHO);
+    }
     const end = writer.length;
     writer.patchU32Be(GENERATION_OFFSET, generation);
     const last = this.items.at(-1);
@@ -143,7 +152,7 @@ export class NftBatch {
   addRule(chain: string, rule: RuleBytes, early: boolean, before?: number): void {
     const writer = this.#writer;
     const flags = NLM_F_CREATE | (before === undefined ? NLM_F_APPEND : 0);
-    const mark = this.#begin(NEWRULE, flags, "add a rule to chain", chain, early);
+    const mark = this.#begin(NEWRULE, flags, ADD_RULE, chain, early);
     writer.attrString(NFTA_RULE.chain, chain);
     if (before !== undefined) writer.attrU64Be(NFTA_RULE.position, BigInt(before));
     writer.latin1(rule);

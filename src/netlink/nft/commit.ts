@@ -6,9 +6,10 @@
 import { systemError } from "#std";
 import { refusalError, type NetlinkRefusal, type NetlinkSocket } from "../socket.ts";
 import type { NftBatch } from "./batch.ts";
+import { NEWRULE } from "./constants.ts";
 import type { NftEvents } from "./events.ts";
 import type { KnownTable } from "./plan.ts";
-import type { NftReader } from "./readback.ts";
+import { readRuleHandle, type NftReader } from "./readback.ts";
 
 /** From this size on the kernel is spared building a notification per element. */
 export const BULK_BYTES = 64 * 1024;
@@ -38,7 +39,7 @@ export class NftCommitter {
   commit(batch: NftBatch, known: KnownTable): CommitResult {
     if (batch.length > this.#socket.maxSend) return this.#commitInParts(batch, known);
     if (batch.length <= BULK_BYTES) {
-      return this.#send(batch, known, batch.whole(known.generation)) ? "done" : "outdated";
+      return this.#send(batch, known, batch.whole(known.generation, true)) ? "done" : "outdated";
     }
     this.#events.pause();
     let done: boolean;
@@ -86,6 +87,10 @@ export class NftCommitter {
     const answer = this.#socket.transactBatch(bytes, part?.length ?? batch.items.length);
     const [refusal] = answer.refusals;
     if (refusal === undefined) {
+      for (const { type, seq, body } of answer.replies) {
+        if (type !== NEWRULE) continue;
+        batch.handles.set(seq - answer.firstSeq - 1, readRuleHandle(body));
+      }
       known.generation = nextGeneration(known.generation);
       return true;
     }
@@ -97,7 +102,7 @@ export class NftCommitter {
   #refused(batch: NftBatch, index: number, refusal: NetlinkRefusal): Error {
     const item = batch.items[index];
     if (item === undefined) return refusalError(`commit to table ${this.#table}`, refusal);
-    return refusalError(`${item.action} ${item.name} in table ${this.#table}`, refusal);
+    return refusalError(`${item.action} ${item.name} in table ${this.#table}`, refusal, item.name);
   }
 
   #tooLong(bytes: number): Error {

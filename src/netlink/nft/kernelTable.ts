@@ -13,6 +13,7 @@ import { DesiredSet } from "./desired.ts";
 import { BULK_BYTES, NftCommitter, type CommitResult } from "./commit.ts";
 import { ForeignNames, NftEvents } from "./events.ts";
 import {
+  handlesAfter,
   planBatch,
   sameHook,
   type DesiredChain,
@@ -333,10 +334,10 @@ class KernelNftTable implements NftTable {
   #settle(known: KnownTable, plan: Plan): void {
     known.exists ||= this.#chains.size + this.#sets.size > 0;
     known.objects = [];
-    for (const name of this.#dirtyChains) {
-      const chain = this.#chains.get(name);
-      if (chain === undefined) known.chains.delete(name);
-      else known.chains.set(name, { hook: chain.hook, rules: chain.rules, handles: undefined });
+    for (const name of this.#dirtyChains) if (!this.#chains.has(name)) known.chains.delete(name);
+    for (const edit of plan.edits) {
+      const { name, hook, rules } = edit.chain;
+      known.chains.set(name, { hook, rules, handles: handlesAfter(edit, plan.batch) });
     }
     for (const name of this.#dirtySets) {
       const set = this.#sets.get(name);

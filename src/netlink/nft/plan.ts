@@ -20,7 +20,7 @@ export interface DesiredChain {
 export interface KnownChain {
   readonly hook: NftChain["hook"];
   readonly rules: readonly RuleBytes[];
-  /** Of the rules in order; undefined after a change of ours, since the kernel chose them. */
+  /** Of the rules in order; undefined after a large change of ours, since the kernel chose them. */
   handles: readonly number[] | undefined;
 }
 
@@ -61,12 +61,16 @@ interface ChainEdit {
   readonly keepTail: number;
   readonly handles: readonly number[];
   readonly recreate: boolean;
+  /** Index in the batch of the first rule that is added. */
+  firstAdded: number;
 }
 
 export interface Plan {
   readonly batch: NftBatch;
   /** Sets that the batch creates. */
   readonly sets: ReadonlyMap<string, KnownSet>;
+  /** Chains whose rules it changes. */
+  readonly edits: readonly ChainEdit[];
 }
 
 export function planBatch(input: PlanInput): Plan {
@@ -111,7 +115,7 @@ export function planBatch(input: PlanInput): Plan {
     else batch.addElements(name, set.layout, set.wanted, early);
   }
   for (const edit of edits) addRules(batch, edit, early);
-  return { batch, sets: created };
+  return { batch, sets: created, edits };
 }
 
 function canEdit(set: DesiredSet, known: KnownTable): boolean {
@@ -155,7 +159,8 @@ function planChains(input: PlanInput, remadeSets: readonly string[]): ChainEdit[
 
 function planChain(input: PlanInput, chain: DesiredChain, whole: boolean): ChainEdit {
   const known = input.known.chains.get(chain.name);
-  const edit = { chain, known, keepHead: 0, keepTail: 0, handles: [], recreate: false };
+  const nothingKept = { keepHead: 0, keepTail: 0, handles: [], recreate: false, firstAdded: 0 };
+  const edit = { chain, known, ...nothingKept };
   if (known === undefined) return edit;
   if (!sameHook(known.hook, chain.hook)) return { ...edit, recreate: true };
   if (whole) return edit;
@@ -202,9 +207,24 @@ function addRules(batch: NftBatch, edit: ChainEdit, early: boolean): void {
   const { chain, known, keepHead, keepTail, handles } = edit;
   const fresh = early && known === undefined && chain.hook === undefined;
   const before = keepTail === 0 ? undefined : handles[handles.length - keepTail];
+  edit.firstAdded = batch.items.length;
   for (const rule of chain.rules.slice(keepHead, chain.rules.length - keepTail)) {
     batch.addRule(chain.name, rule, fresh, before);
   }
+}
+
+/** The handles of the chain's rules once the batch is in force; undefined: not all are known. */
+export function handlesAfter(edit: ChainEdit, batch: NftBatch): readonly number[] | undefined {
+  const { chain, known, keepHead, keepTail, firstAdded } = edit;
+  const before = keepHead + keepTail === 0 ? [] : known?.handles;
+  if (before === undefined) return undefined;
+  const handles = before.slice(0, keepHead);
+  for (let n = 0; n < chain.rules.length - keepHead - keepTail; n++) {
+    const handle = batch.handles.get(firstAdded + n);
+    if (handle === undefined) return undefined;
+    handles.push(handle);
+  }
+  return [...handles, ...before.slice(before.length - keepTail)];
 }
 
 /** The policy may differ: it can be changed in place. */

@@ -296,6 +296,13 @@ export function readGeneration(body: NetlinkReader): number {
   throw systemError("netlink-malformed", "NFT_MSG_NEWGEN without NFTA_GEN_ID");
 }
 
+/** The handle in a NEWRULE message's body. */
+export function readRuleHandle(body: NetlinkReader): number {
+  body.skip(4);
+  while (body.nextAttr()) if (body.attrType === NFTA_RULE.handle) return Number(body.attrU64Be());
+  throw systemError("netlink-malformed", "NFT_MSG_NEWRULE without NFTA_RULE_HANDLE");
+}
+
 function readHook(nested: NetlinkReader): { num: number; priority: number } {
   const hook = { num: -1, priority: 0 };
   while (nested.nextAttr()) {

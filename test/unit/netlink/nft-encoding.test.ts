@@ -5,7 +5,7 @@ import * as fc from "fast-check";
 import { NetlinkWriter } from "../../../src/netlink/bytes.ts";
 import { NftBatch } from "../../../src/netlink/nft/batch.ts";
 import { elementKey, elementValue, encodeElement } from "../../../src/netlink/nft/elements.ts";
-import { commonEnds } from "../../../src/netlink/nft/plan.ts";
+import { commonEnds, handlesAfter, planBatch } from "../../../src/netlink/nft/plan.ts";
 import { commentTriple, encodeRule, readComment } from "../../../src/netlink/nft/rule.ts";
 import { encodeSet, layoutOf } from "../../../src/netlink/nft/sets.ts";
 import type { NftElement, NftSet } from "#netlink";
@@ -172,5 +172,54 @@ describe("commonEnds", () => {
         if (a.join("") === b.join("")) assert.equal(head + tail, a.length);
       }),
     );
+  });
+});
+
+describe("handlesAfter", () => {
+  const rule = (text: string): string => encodeRule({ exprs: [], comment: text });
+  const rules = (...texts: string[]): string[] => texts.map(rule);
+
+  function edited(before: string[], handles: number[] | undefined, after: string[]) {
+    const batchPlan = planBatch({
+      family: "inet",
+      table: "t",
+      writer: new NetlinkWriter(),
+      known: {
+        exists: true,
+        generation: 1,
+        chains: new Map([["c", { hook: undefined, rules: before, handles }]]),
+        sets: new Map(),
+        objects: [],
+      },
+      chains: new Map([["c", { name: "c", hook: undefined, rules: after }]]),
+      sets: new Map(),
+      dirtyChains: new Set(["c"]),
+      dirtySets: new Set(),
+      handlesOf: () => assert.fail("the handles are known"),
+    });
+    const { batch, edits } = batchPlan;
+    const [edit] = edits;
+    assert.ok(edit !== undefined);
+    return { batch, edit };
+  }
+
+  it("puts what the kernel chose between what stays", () => {
+    const { batch, edit } = edited(rules("a", "b", "d"), [1, 2, 4], rules("a", "x", "y", "d"));
+    batch.handles.set(1, 8).set(2, 9);
+    assert.deepEqual(handlesAfter(edit, batch), [1, 8, 9, 4]);
+  });
+
+  it("knows a chain that is all new", () => {
+    const { batch, edit } = edited(rules("a"), undefined, rules("x", "y"));
+    batch.handles.set(1, 8).set(2, 9);
+    assert.deepEqual(handlesAfter(edit, batch), [8, 9]);
+  });
+
+  it("says so when the kernel did not tell, or did not before", () => {
+    const untold = edited(rules("a", "b"), [1, 2], rules("a", "c"));
+    assert.equal(handlesAfter(untold.edit, untold.batch), undefined);
+    const appended = edited(rules("a"), undefined, rules("a", "b"));
+    appended.batch.handles.set(0, 8);
+    assert.equal(handlesAfter(appended.edit, appended.batch), undefined);
   });
 });
