@@ -19,6 +19,8 @@ function ofRules(direction: string, rules: readonly ModelRule[]): readonly strin
       decides && source.service !== undefined && "source.services",
       decides && destination.service !== undefined && "destination.services",
     ];
-    return fields.flatMap((field) => (field === false ? [] : `${direction}[${index}].${field}`));
+    return fields.flatMap((field) =>
+      field === false ? [] : `spec.${direction}[${index}].${field}`,
+    );
   });
 }

@@ -324,12 +324,20 @@ function readRefusal(message: NetlinkMessage): NetlinkRefusal | undefined {
   };
 }
 
-/** System error `netlink-refused`; retryable, since the kernel's state may change. */
-export function refusalError(what: string, refusal: NetlinkRefusal): MargayError {
+/**
+ * System error `netlink-refused`; retryable, since the kernel's state may change. `object`: the name
+ * of what was refused, if it has one.
+ */
+export function refusalError(what: string, refusal: NetlinkRefusal, object?: string): MargayError {
   const text = refusal.text === undefined ? "" : ` (${refusal.text})`;
   return systemError("netlink-refused", `${what}: ${refusal.errno}${text}`, {
     retryable: true,
-    fields: { what, errno: refusal.errno, ...(refusal.text ? { text: refusal.text } : {}) },
+    fields: {
+      what,
+      errno: refusal.errno,
+      ...(refusal.text ? { text: refusal.text } : {}),
+      ...(object === undefined ? {} : { object }),
+    },
   });
 }
 

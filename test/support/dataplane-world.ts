@@ -19,6 +19,7 @@ export class DataplaneWorld {
   readonly problems = new Map<string, string>();
   readonly dataplane: LinuxDataplane;
   tableError: Error | undefined;
+  isolate = (): boolean => false;
   tableApplies = 0;
   wanted = 0;
   nowMs = 0;
@@ -35,6 +36,7 @@ export class DataplaneWorld {
       compiler: {
         onMessage: () => {},
         flush: () => ({ problemsChanged: [] }),
+        isolate: () => this.isolate(),
         problemOf: (id: WorkloadEndpointId) => this.problems.get(id.workloadId),
       },
       kernel: this.kernel,

@@ -4,7 +4,7 @@
  */
 import { CalcGraph, type ToDataplane, type WorkloadEndpoint } from "#calc";
 import type { Dataplane } from "#dataplane";
-import { resourceUpdates } from "#model";
+import { modelKeyText, resourceUpdates, type ModelUpdate } from "#model";
 import { PolicyState, type FlowEnd } from "#policy";
 import { DEFAULT_TIERS, validateResource, withDerivedMetadata } from "#resource";
 
@@ -20,19 +20,46 @@ const BUILT_IN = DEFAULT_TIERS.map(({ name, ...spec }) => ({
 
 /** Everything that the graph says about these resources once they are applied, in its order. */
 export function messagesOf(resources: readonly unknown[]): ToDataplane[] {
-  const graph = new CalcGraph({ hostname: AGENT_HOSTNAME });
-  graph.onStatus("resync");
-  for (const resource of [...BUILT_IN, ...resources]) {
-    const checked = validateResource(resource);
-    if (!checked.ok)
-      throw new Error(
-        `invalid resource in a test: ${JSON.stringify(checked.errors)}\n${JSON.stringify(resource)}`,
-      );
-    const stored = withDerivedMetadata(checked.value);
-    graph.onUpdates(resourceUpdates({ kind: stored.kind, ...stored.metadata }, stored));
+  return new GraphFeed().next(resources);
+}
+
+/** One graph that is led from state to state by what differs between them. */
+export class GraphFeed {
+  readonly #graph = new CalcGraph({ hostname: AGENT_HOSTNAME });
+  /** Key of the model → the update as text, to see what changed. */
+  #given = new Map<string, { readonly update: ModelUpdate; readonly text: string }>();
+
+  constructor() {
+    this.#graph.onStatus("resync");
   }
-  graph.onStatus("in-sync");
-  return [...graph.flush()];
+
+  /** What the graph says of the way from the last state to this one. */
+  next(resources: readonly unknown[]): ToDataplane[] {
+    const before = this.#given;
+    this.#given = new Map();
+    for (const update of [...BUILT_IN, ...resources].flatMap(updatesOf)) {
+      const key = modelKeyText(update.key);
+      const text = JSON.stringify(update.value);
+      this.#given.set(key, { update, text });
+      if (before.get(key)?.text !== text) this.#graph.onUpdates([update]);
+    }
+    for (const [key, { update }] of before) {
+      if (this.#given.has(key)) continue;
+      this.#graph.onUpdates([{ key: update.key, value: null } as ModelUpdate]);
+    }
+    this.#graph.onStatus("in-sync");
+    return [...this.#graph.flush()];
+  }
+}
+
+function updatesOf(resource: unknown): readonly ModelUpdate[] {
+  const checked = validateResource(resource);
+  if (!checked.ok)
+    throw new Error(
+      `invalid resource in a test: ${JSON.stringify(checked.errors)}\n${JSON.stringify(resource)}`,
+    );
+  const stored = withDerivedMetadata(checked.value);
+  return resourceUpdates({ kind: stored.kind, ...stored.metadata }, stored);
 }
 
 export async function program(
@@ -83,6 +110,13 @@ export class Oracle {
         break;
       default:
     }
+  }
+
+  /** Addresses behind a host interface; none when there is no endpoint. */
+  addresses(interfaceName: string): readonly string[] {
+    const endpoint = this.#endpoints.get(interfaceName);
+    const nets = [...(endpoint?.ipv4Nets ?? []), ...(endpoint?.ipv6Nets ?? [])];
+    return nets.map((net) => net.replace(/\/.*/, ""));
   }
 
   /** The end of a flow that is the workload behind a host interface. */

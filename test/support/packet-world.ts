@@ -159,9 +159,14 @@ export class PacketWorld {
     return found.split("/")[0] ?? found;
   }
 
-  /** Neighbours learned, so that no flow depends on resolution; and conntrack forgets what came before. */
-  flushConntrack(): void {
+  /** Nothing of what came before tells: connections, and neighbours that could not be resolved then. */
+  forget(): void {
     execFileSync("conntrack", ["-F"], { stdio: "ignore" });
+    const { outside, pods } = this.#spec;
+    const namespaces = [outside, ...pods.map((pod) => pod.name)].map((name) => ["-n", name]);
+    for (const args of [[], ...namespaces]) {
+      ip(args, ["neigh flush nud incomplete", "neigh flush nud failed"]);
+    }
   }
 
   async close(): Promise<void> {

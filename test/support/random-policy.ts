@@ -82,6 +82,55 @@ export function generateState(seed: number, options: RandomStateOptions = {}): R
   return { resources, flows: randomFlows(random, options.flows ?? 200) };
 }
 
+/**
+ * States of which each has parts of the one before it: objects come, change and go, among them tiers,
+ * profiles and endpoints that others refer to, and all IPv6 addresses of workloads.
+ */
+export function generateSequence(
+  seed: number,
+  length: number,
+  options: RandomStateOptions = {},
+): RandomState[] {
+  const random = new RandomSource(seed);
+  const states: RandomState[] = [];
+  let before: ReadonlyMap<string, Json> = new Map();
+  for (let i = 0; i < length; i++) {
+    const fresh = generateState(seed * 1000 + i, options);
+    const next = new Map<string, Json>();
+    const proportion = random.pick([0.1, 0.3, 0.9]);
+    const added = keyed(fresh.resources);
+    for (const [key, old] of before) if (random.chance(0.9)) next.set(key, old);
+    for (const [key, resource_] of added) {
+      if (!before.has(key) || random.chance(proportion)) next.set(key, resource_);
+    }
+    before = random.chance(0.25) ? withoutIpv6(next) : next;
+    states.push({ resources: [...before.values()], flows: fresh.flows });
+  }
+  return states;
+}
+
+function keyed(resources: readonly Json[]): Map<string, Json> {
+  return new Map(
+    resources.map((each) => {
+      const { name, namespace } = each["metadata"] as Json;
+      // A workload that changes its namespace stays one thing here: its interface has one owner.
+      const place = each["kind"] === "WorkloadEndpoint" ? "" : namespace;
+      return [JSON.stringify([each["kind"], place, name]), each];
+    }),
+  );
+}
+
+function withoutIpv6(resources: ReadonlyMap<string, Json>): Map<string, Json> {
+  return new Map(
+    [...resources].map(([key, each]) => {
+      if (each["kind"] !== "WorkloadEndpoint") return [key, each];
+      const spec = each["spec"] as Json;
+      const ipNetworks = (spec["ipNetworks"] as string[]).filter((net) => !net.includes(":"));
+      return [key, { ...each, spec: { ...spec, ipNetworks } }];
+    }),
+  );
+}
+
 /** The packet of a flow, as policy sees it. Flows without `src` have their sender's first address. */
 export function packetOf(flow: RawFlow): Packet {
   const family = flow.dst.includes(":") ? 6 : 4;
@@ -118,6 +167,8 @@ function randomTiers(random: RandomSource): RandomTier[] {
   });
   return [
     ...(random.chance(0.6) ? [tier("sec", random.pick([10, 500.5, -3]))] : []),
+    // Of the same order, perhaps: then the name decides.
+    ...(random.chance(0.3) ? [tier("audit", random.pick([10, 1_000_000, -3]))] : []),
     ...(random.chance(0.3) ? [tier("late", 2_000_000)] : []),
     { name: "default", resource: undefined },
   ];

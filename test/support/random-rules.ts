@@ -40,9 +40,10 @@ const NETS: Readonly<Record<4 | 6, readonly string[]>> = {
 };
 const EVERYTHING: Readonly<Record<4 | 6, string>> = { 4: "0.0.0.0/0", 6: "::/0" };
 
-/** Weighted; the numbers are those of GRE and UDP. */
-const PROTOCOLS = ["TCP", "TCP", "TCP", "UDP", "UDP", "SCTP", "ICMP", "ICMPv6", "UDPLite", 47, 17];
-const PROTOCOLS_WITH_PORTS: readonly unknown[] = ["TCP", "UDP", "SCTP"];
+const NAMED_PROTOCOLS = ["TCP", "TCP", "TCP", "UDP", "UDP", "SCTP", "ICMP", "ICMPv6", "UDPLite"];
+/** Weighted; the numbers are those of ICMP, TCP, UDP, GRE, ICMPv6 and SCTP. */
+const PROTOCOLS = [...NAMED_PROTOCOLS, 1, 6, 17, 47, 58, 132];
+const PROTOCOLS_WITH_PORTS: readonly unknown[] = ["TCP", "UDP", "SCTP", 6, 17, 132];
 
 export function randomLabels(random: RandomSource): Record<string, string> {
   const labels: Record<string, string> = {};
@@ -122,15 +123,17 @@ export function randomRules(random: RandomSource): Json[] {
 
 function randomRule(random: RandomSource): Json {
   const protocol = random.chance(0.7) ? random.pick(PROTOCOLS) : undefined;
-  const family = familyOf(random, protocol);
+  const notProtocol =
+    protocol === undefined && random.chance(0.1) ? random.pick(PROTOCOLS) : undefined;
+  const family = familyOf(random, protocol ?? notProtocol);
   const withPorts = PROTOCOLS_WITH_PORTS.includes(protocol);
   const source = randomEntity(random, family, withPorts, protocol === undefined);
   const destination = randomEntity(random, family, withPorts, protocol === undefined);
-  const isIcmp = protocol === "ICMP" || protocol === "ICMPv6";
+  const isIcmp = ["ICMP", "ICMPv6", 1, 58].includes(protocol ?? "");
   return {
     action: random.pick(["Allow", "Allow", "Allow", "Deny", "Deny", "Pass", "Log"]),
     ...(protocol === undefined ? {} : { protocol }),
-    ...random.maybe(protocol === undefined ? 0.1 : 0, "notProtocol", () => random.pick(PROTOCOLS)),
+    ...(notProtocol === undefined ? {} : { notProtocol }),
     ...random.maybe(0.15, "ipVersion", () => family),
     ...random.maybe(isIcmp ? 0.5 : 0, "icmp", () => randomIcmp(random, family)),
     ...random.maybe(isIcmp ? 0.4 : 0, "notICMP", () => randomIcmp(random, family)),
@@ -142,8 +145,8 @@ function randomRule(random: RandomSource): Json {
 
 /** The blocks of one rule are of one family; an ICMP rule's family is that of its protocol. */
 function familyOf(random: RandomSource, protocol: string | number | undefined): 4 | 6 {
-  if (protocol === "ICMP") return 4;
-  return protocol === "ICMPv6" || random.chance(0.3) ? 6 : 4;
+  if (protocol === "ICMP" || protocol === 1) return 4;
+  return protocol === "ICMPv6" || protocol === 58 || random.chance(0.3) ? 6 : 4;
 }
 
 function randomIcmp(random: RandomSource, family: 4 | 6): Json {

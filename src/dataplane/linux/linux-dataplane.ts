@@ -24,12 +24,14 @@ import { endpointKey } from "./workload-addresses.ts";
 
 const RETRY_INITIAL_MS = 50;
 const RETRY_MAX_MS = 10_000;
+/** Policies in one apply; should there be more, the next one goes on. */
+const MAX_ISOLATED = 16;
 const NOTHING: ApplyResult = { complete: true, errors: [], writes: 0 };
 
 export interface LinuxDataplaneParts {
   readonly config: LinuxDataplaneConfig;
   readonly table: NftTable;
-  readonly compiler: Pick<PolicyCompiler, "onMessage" | "flush" | "problemOf">;
+  readonly compiler: Pick<PolicyCompiler, "onMessage" | "flush" | "isolate" | "problemOf">;
   readonly kernel: RouteKernel;
   readonly conntrack: ConntrackKernel;
   readonly sysctls: Sysctls;
@@ -128,11 +130,10 @@ export class LinuxDataplane implements Dataplane {
 
   /** One transaction; when it succeeds, the endpoints it knows may have routes. */
   #applyPolicy(): DriverResult {
-    const { compiler, table } = this.#parts;
+    const { table } = this.#parts;
     try {
-      for (const id of compiler.flush().problemsChanged) this.#statuses.touch(id);
       const repairs = table.repairs;
-      const writes = table.dirty ? table.apply().messages : 0;
+      const writes = this.#commitPolicy();
       if (table.repairs > repairs) rulesetRepairs.inc(table.repairs - repairs);
       this.#policyProblem = undefined;
       this.#policyInForce = true;
@@ -145,6 +146,19 @@ export class LinuxDataplane implements Dataplane {
       this.#policyProblem = messageOf(error);
       for (const { id } of this.#staged.values()) this.#statuses.touch(id);
       throw error;
+    }
+  }
+
+  /** A policy that the kernel refuses must not hold back the others: it drops in its place. */
+  #commitPolicy(): number {
+    const { compiler, table } = this.#parts;
+    for (let attempt = 1; ; attempt++) {
+      for (const id of compiler.flush().problemsChanged) this.#statuses.touch(id);
+      try {
+        return table.dirty ? table.apply().messages : 0;
+      } catch (error) {
+        if (attempt > MAX_ISOLATED || !compiler.isolate(error)) throw error;
+      }
     }
   }
 

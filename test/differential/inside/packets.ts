@@ -1,7 +1,7 @@
 /** Programs states into the kernel, one after another, and sends their flows; prints what arrived. */
 import { defaultLinuxDataplaneConfig, openLinuxDataplane } from "#dataplane";
 import { readFileSync } from "node:fs";
-import { messagesOf, program } from "../../support/in-process-agent.ts";
+import { GraphFeed, messagesOf, program } from "../../support/in-process-agent.ts";
 import { goldenWorld, PacketWorld } from "../../support/packet-world.ts";
 import type { RawFlow } from "../../support/packet-thread.ts";
 
@@ -10,17 +10,24 @@ interface State {
   readonly flows: readonly RawFlow[];
 }
 
-const { file } = JSON.parse(process.argv[2] ?? "{}") as { file: string };
+const { file, incremental } = JSON.parse(process.argv[2] ?? "{}") as {
+  readonly file: string;
+  /** One agent is led from state to state. */
+  readonly incremental: boolean;
+};
 const states = JSON.parse(readFileSync(file, "utf8")) as State[];
 const world = await PacketWorld.build(goldenWorld());
 const results: number[][] = [];
+const agent = { feed: new GraphFeed(), dataplane: openLinuxDataplane(defaultLinuxDataplaneConfig) };
 for (const state of states) {
-  // A fresh dataplane each time, so that each state also starts from what the last one left.
-  const dataplane = openLinuxDataplane(defaultLinuxDataplaneConfig);
-  await program(dataplane, messagesOf(state.resources));
-  world.flushConntrack();
+  // Or a fresh dataplane each time, so that each state also starts from what the last one left.
+  const dataplane = incremental ? agent.dataplane : openLinuxDataplane(defaultLinuxDataplaneConfig);
+  const messages = incremental ? agent.feed.next(state.resources) : messagesOf(state.resources);
+  await program(dataplane, messages);
+  world.forget();
   results.push([...(await world.send(state.flows))]);
-  await dataplane.close();
+  if (!incremental) await dataplane.close();
 }
+await agent.dataplane.close();
 await world.close();
 process.stdout.write(JSON.stringify(results), () => process.exit(0));

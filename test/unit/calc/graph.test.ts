@@ -271,8 +271,8 @@ test("what cannot be decided is told with the policy or profile, not ignored", (
     ({ id, policy: { unsupported } }) => [id.name, unsupported] as const,
   );
   assert.deepEqual(Object.fromEntries(told), {
-    http: ["ingress[1].http"],
-    deny: ["egress[0].destination.services"],
+    http: ["spec.ingress[1].http"],
+    deny: ["spec.egress[0].destination.services"],
     allow: undefined,
   });
 });

@@ -59,6 +59,21 @@ test("policy that cannot be programmed keeps routes away; it is told and tried a
   assert.deepEqual(world.statuses, ["default/pod1 error", "default/pod1 up"]);
 });
 
+test("a refusal that can be isolated is applied around at once, but not for ever", async (t) => {
+  const world = makeWorld(t);
+  const index = world.plug(a.interfaceName);
+  world.tableError = new Error("kernel says no");
+  world.isolate = () => true;
+  assert.equal((await world.send(endpointUpdate(a), IN_SYNC)).complete, false);
+  assert.ok(world.tableApplies > 1 && world.tableApplies < 100);
+  world.isolate = () => {
+    world.tableError = undefined;
+    return true;
+  };
+  assert.equal((await world.dataplane.apply()).complete, true);
+  assert.deepEqual(world.routes, [`10.65.0.1/32 ${index}`, `fd65::1/128 ${index}`]);
+});
+
 test("a start that cannot program policy leaves the routes of the former life", async (t) => {
   const world = makeWorld(t);
   const index = world.plug(a.interfaceName);

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { PolicyId } from "#policy";
+import { systemError } from "#std";
 import {
   runForward,
   runHook,
@@ -446,6 +447,57 @@ describe("what cannot be enforced", () => {
     assert.equal(world.compiler.problemOf(wepId("a")), undefined);
     world.send(policyRemove(gnp("gone")), wepUpdate("a", { ...A })).flush();
     assert.equal(verdictAt(world, 80), "accept");
+  });
+
+  it("a rule longer than the kernel takes drops in its own place", () => {
+    const ids = Array.from({ length: 60 }, (_, i) => `n:${i}`);
+    const tcp = { protocol: { name: "tcp" } };
+    const long = { action: "allow", ...tcp, notDstNamedPortIpSetIds: ids } as const;
+    const wide = { ...tcp, srcNamedPortIpSetIds: ids, dstNamedPortIpSetIds: ids };
+    const world = new NftWorld().send(
+      profileUpdate("open"),
+      ...ids.map((id) => ipSetUpdate(id, [], "IP_AND_PORT")),
+      policyUpdate(gnp("long"), [long]),
+      policyUpdate(gnp("wide"), [{ action: "next-tier", ...wide }]),
+      policyUpdate(gnp("chained"), [{ action: "allow", ...wide }, { action: "allow" }]),
+    );
+    for (const [name, problem] of [
+      ["long", /too many conditions/],
+      ["wide", /too many alternatives/],
+    ] as const) {
+      world.send(wepUpdate("a", { ...A, tiers: [tier("t", [gnp(name)])] })).flush();
+      assert.match(world.compiler.problemOf(wepId("a")) ?? "", problem);
+      assert.equal(verdictAt(world, 80), "drop");
+    }
+    world.send(wepUpdate("a", { ...A, tiers: [tier("t", [gnp("chained")])] })).flush();
+    assert.equal(verdictAt(world, 80), "accept");
+  });
+
+  it("a policy that the kernel refuses drops until it is another, and holds nothing back", () => {
+    const refused = (object: string, errno = "EINVAL"): Error =>
+      systemError("netlink-refused", "refused", { fields: { object, errno } });
+    const world = new NftWorld().send(
+      profileUpdate("open"),
+      policyUpdate(gnp("p"), [{ action: "allow" }]),
+      wepUpdate("a", { ...A, tiers: [tier("t", [gnp("p")])] }),
+    );
+    world.flush();
+    for (const error of [
+      refused("pi-gnp/other"),
+      refused("to-workload"),
+      refused("pi-gnp/p", "ENOMEM"),
+      new Error("else"),
+    ]) {
+      assert.equal(world.compiler.isolate(error), false);
+    }
+    assert.equal(world.compiler.isolate(refused("pi-gnp/p")), true);
+    world.flush();
+    assert.equal(verdictAt(world, 80), "drop");
+    assert.match(world.compiler.problemOf(wepId("a")) ?? "", /GlobalNetworkPolicy p: refused/);
+    assert.equal(world.compiler.isolate(refused("pi-gnp/p")), false, "it drops already");
+    world.send(policyUpdate(gnp("p"), [{ action: "allow", ...port(80) }])).flush();
+    assert.equal(verdictAt(world, 80), "accept");
+    assert.equal(world.compiler.problemOf(wepId("a")), undefined);
   });
 
   it("leaves host endpoints' interfaces alone and says so", () => {

@@ -10,7 +10,8 @@
 import type { ToDataplane, WorkloadEndpointId } from "#calc";
 import type { IpFamily } from "#ip";
 import { logger } from "#log";
-import type { NftTable } from "#netlink";
+import { errnoOf, type NftTable } from "#netlink";
+import { MargayError, messageOf } from "#std";
 import type { ClassHash } from "./class-ids.ts";
 import { EndpointClasses, type EndpointClass } from "./classes.ts";
 import type { NftPolicyConfig } from "./config.ts";
@@ -25,6 +26,9 @@ const log = logger("dataplane.nft");
 
 const IPV4_ONLY: readonly IpFamily[] = [4];
 const BOTH_FAMILIES: readonly IpFamily[] = [4, 6];
+
+/** Refusals that come again with the same rule: unlike want of memory, or a race with others. */
+const LASTING: ReadonlySet<string> = new Set(["EINVAL", "E2BIG", "ENOENT", "EOPNOTSUPP", "ERANGE"]);
 
 export interface FlushResult {
   /** Endpoints whose `problemOf` came, changed or went. */
@@ -101,6 +105,16 @@ export class PolicyCompiler {
     const { renumbered, problemsChanged } = this.#classes.flush(affected);
     if (this.#spoofLists.flush()) this.#endpoints.spoofListsRenumbered();
     return { problemsChanged: this.#endpoints.flush(renumbered, problemsChanged) };
+  }
+
+  /**
+   * The kernel refused the batch for this. True if it was for one policy's own sake, which now drops
+   * all: the next flush and apply may do.
+   */
+  isolate(error: unknown): boolean {
+    const chain = error instanceof MargayError ? error.fields["object"] : undefined;
+    if (typeof chain !== "string" || !LASTING.has(errnoOf(error) ?? "")) return false;
+    return this.#policies.refuse(chain, messageOf(error));
   }
 
   /** Why the endpoint's traffic is not what its policy says (some of it is dropped); else undefined. */

@@ -44,6 +44,8 @@ interface Entry<User> {
   definition?: Definition;
   readonly users: Readonly<Record<Direction, Set<User>>>;
   readonly rendered: Partial<Record<Direction, RenderedList>>;
+  /** Why the kernel does not take the present definition. */
+  refused?: string;
 }
 
 export class Policies<User> {
@@ -107,6 +109,22 @@ export class Policies<User> {
 
   unuseProfile(name: string, direction: Direction, user: User): void {
     this.#unuse(profileMapKey(name), direction, user);
+  }
+
+  /**
+   * The kernel does not take this chain, and with it nothing else: until it is defined anew, its policy
+   * drops all. False if it is no policy's, or drops already.
+   */
+  refuse(chain: string, reason: string): boolean {
+    for (const [key, entry] of this.#entries) {
+      const lists = DIRECTIONS.flatMap((direction) => entry.rendered[direction] ?? []);
+      if (!lists.some(({ chains }) => chains.some(({ name }) => name === chain))) continue;
+      if (entry.refused !== undefined) return false;
+      entry.refused = `${entry.title}: ${reason}`;
+      this.#dirty.add(key);
+      return true;
+    }
+    return false;
   }
 
   policy(id: PolicyId, direction: Direction): PolicyView {
@@ -176,6 +194,7 @@ export class Policies<User> {
       const features = definition.unsupported.join(", ");
       return failClosed(list.chain, `${entry.title}: not supported yet: ${features}`);
     }
+    if (entry.refused !== undefined) return failClosed(list.chain, entry.refused);
     return renderRuleList(list, this.#context, this.#config);
   }
 
@@ -196,6 +215,7 @@ export class Policies<User> {
 
   #define(entry: Entry<User>, key: string, definition: Definition): void {
     entry.definition = definition;
+    delete entry.refused;
     this.#dirty.add(key);
   }
 

@@ -13,7 +13,7 @@
  */
 import type { Expr, NftChain, NftRule } from "#netlink";
 import type { Rule } from "#policy";
-import { messageOf, unreachable } from "#std";
+import { inputError, messageOf, unreachable } from "#std";
 import {
   allowExprs,
   denyExprs,
@@ -30,6 +30,10 @@ import { ruleChain } from "./names.ts";
 
 /** More combinations than this go into chains of their own. */
 const MAX_WRITTEN_OUT = 4;
+/** Where chains cannot be: a list that would be longer is refused. */
+const MAX_COMBINATIONS = 1024;
+/** NFT_RULE_MAXEXPRS of the kernel (net/netfilter/nf_tables_api.c); it would refuse the whole batch. */
+const MAX_EXPRS = 128;
 
 export interface RuleList {
   readonly chain: string;
@@ -103,12 +107,24 @@ class ListRenderer {
       const limit = rule.action === "log" ? 1 : MAX_WRITTEN_OUT;
       if (mayChain && combinations > limit) {
         this.#chained(match, action, comment, `${index + 1}.${nth}`, rule.action === "log");
-      } else this.#writtenOut(match, action, comment);
+      } else if (combinations <= MAX_COMBINATIONS) this.#writtenOut(match, action, comment);
+      else {
+        throw inputError("unusable-rule", `${comment} has too many alternatives`, {
+          fields: { combinations, limit: MAX_COMBINATIONS },
+        });
+      }
     }
   }
 
+  /** Throws an input error for what the kernel would not take. */
   finish(): Pick<RenderedList, "chains" | "literals" | "passes"> {
     const own: NftChain = { name: this.#list.chain, rules: this.#rules };
+    for (const { exprs, comment } of [own, ...this.#chains].flatMap(({ rules }) => rules)) {
+      if (exprs.length <= MAX_EXPRS) continue;
+      throw inputError("unusable-rule", `${comment ?? ""} has too many conditions for one rule`, {
+        fields: { expressions: exprs.length, limit: MAX_EXPRS },
+      });
+    }
     return { chains: [own, ...this.#chains], literals: this.#literals, passes: this.#passes };
   }
 

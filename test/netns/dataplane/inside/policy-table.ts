@@ -152,7 +152,7 @@ const arrived = [...(await world.send(flows))].toSorted((a, b) => a - b);
 
 compiler.onMessage(ipSetDelta("s:a", ["10.0.0.99/32"]));
 const member = apply();
-world.flushConntrack();
+world.forget();
 const again = [
   { ...flows[3], sport: 2004, tag: 104 } as RawFlow,
   { ...flows[4], sport: 2005, tag: 105 } as RawFlow,
