@@ -1,0 +1,93 @@
+/**
+ * The calculation core, without any I/O: one endpoint's change against many selectors, and whole
+ * clusters read at start. Beside: Felix of Calico's v3.33 line on inputs of the same shape and the
+ * same kind of machine, as measured once.
+ */
+import { execFileSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { parseSelector } from "#selector";
+import { LabelIndex } from "../src/calc/label-index.ts";
+import { drawTable, median, type Figure, type Suite } from "./support/figures.ts";
+import type { GraphResult, Shape } from "./calc/graph.ts";
+
+const GRAPH = fileURLToPath(new URL("calc/graph.ts", import.meta.url));
+const UPDATES = 1000;
+const ROUNDS = 9;
+
+/** Selectors → Felix's microseconds for one endpoint's update. */
+const FELIX_UPDATE_US: readonly (readonly [selectors: number, us: number])[] = [
+  [10, 10],
+  [100, 26],
+  [1000, 249],
+  [10_000, 10_000],
+];
+
+interface Cluster {
+  readonly shape: Shape;
+  readonly what: string;
+  readonly felix: GraphResult;
+}
+
+const CLUSTERS: readonly Cluster[] = [
+  {
+    shape: { kind: "tags", policies: 10_000, endpoints: 250_000, local: 200 },
+    what: "250,000 endpoints, 10,000 policies, 200 local",
+    felix: { seconds: 9.85, megabytes: 283 },
+  },
+  {
+    shape: { kind: "namespaces", namespaces: 100_000, local: 200 },
+    what: "100,000 isolated namespaces, 200 local endpoints",
+    felix: { seconds: 13.9, megabytes: 315 },
+  },
+];
+
+export const suite: Suite = {
+  title: "Calculation core (beside: Felix v3.33, recorded)",
+  async run(): Promise<readonly Figure[]> {
+    const figures: Figure[] = FELIX_UPDATE_US.map(([selectors, us]) => ({
+      what: `label index: one endpoint's label changes, ${selectors} selectors`,
+      unit: "us",
+      ours: endpointUpdateUs(selectors),
+      floor: us,
+      floorIs: "Felix",
+    }));
+    for (const { shape, what, felix } of CLUSTERS) {
+      const { seconds, megabytes } = readCluster(shape);
+      figures.push(
+        { what: `start: ${what}`, unit: "s", ours: seconds, floor: felix.seconds },
+        { what: `memory: ${what}`, unit: "MB", ours: megabytes, floor: felix.megabytes },
+      );
+    }
+    return figures.map((figure) => ({ ...figure, floorIs: "Felix" }));
+  },
+};
+
+/** Each selector names one value of a label; the endpoint goes from one value to another. */
+function endpointUpdateUs(selectors: number): number {
+  let matches = 0;
+  const index = new LabelIndex<number, string>({
+    onMatchStarted: () => matches++,
+    onMatchStopped: () => matches--,
+  });
+  for (let i = 0; i < selectors; i++) index.setSelector(i, parseSelector(`app == 'a${i}'`));
+  const samples: number[] = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    const start = performance.now();
+    for (let i = 0; i < UPDATES; i++) {
+      const app = `a${(i * 7919 + round) % selectors}`;
+      index.setItem("endpoint", { app, zone: "z1", tier: "web" }, ["default"]);
+    }
+    samples.push(((performance.now() - start) * 1000) / UPDATES);
+    if (matches !== 1) throw new Error(`${matches} selectors match in place of one`);
+  }
+  return median(samples);
+}
+
+/** In a process of its own, whose memory is the cluster's. */
+function readCluster(shape: Shape): GraphResult {
+  const argv = ["--expose-gc", GRAPH, JSON.stringify(shape)];
+  const text = execFileSync(process.execPath, argv, { encoding: "utf8" });
+  return JSON.parse(text) as GraphResult;
+}
+
+if (import.meta.main) process.stdout.write(`${drawTable(await suite.run())}\n`);
