@@ -5,6 +5,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { openDatastore, type Datastore } from "#datastore";
+import { NETLINK_NETFILTER, NetlinkSocket } from "#netlink";
+import { policyChain } from "../../src/dataplane/linux/nft/names.ts";
+import { NftBatch } from "../../src/netlink/nft/batch.ts";
+import { NftReader } from "../../src/netlink/nft/readback.ts";
 import { median } from "../support/figures.ts";
 import {
   allObjects,
@@ -31,8 +35,12 @@ export interface HostResult {
   readonly rssMb: number;
   readonly idleCpuSeconds: number;
   readonly lost: number;
+  /** The kernel's part of a policy change, without any of ours. */
+  readonly kernelRuleMs: number;
 }
 
+/** The agent's table. */
+const TABLE = "margay";
 const ETCD = "http://127.0.0.1:23790";
 const MARGAY = fileURLToPath(new URL("../../bin/margay", import.meta.url));
 const verbose = process.env["MARGAY_BENCH_VERBOSE"] !== undefined;
@@ -118,6 +126,7 @@ async function scenario(): Promise<HostResult> {
   const rssMb = rss(felix);
 
   note("kill -9 under traffic");
+  probe.setInterval(1);
   let lost = 0;
   for (let i = 0; i < 2; i++) {
     await settle(500);
@@ -131,11 +140,16 @@ async function scenario(): Promise<HostResult> {
     probe.send(false);
     await settle(300);
     lost += probe.sent - probe.received;
+    note(`  ${probe.sent} sent, ${probe.received} received`);
   }
   await probe.close();
   await store.close();
+  const ended = new Promise((resolve) => felix.once("exit", resolve));
   felix.kill("SIGTERM");
   etcd.kill("SIGTERM");
+  await ended;
+  note("the kernel alone");
+  const kernelRuleMs = await kernelRule();
   return {
     startMs,
     endpointMs,
@@ -145,7 +159,38 @@ async function scenario(): Promise<HostResult> {
     rssMb,
     idleCpuSeconds,
     lost,
+    kernelRuleMs,
   };
+}
+
+/**
+ * What the kernel takes for one more rule in the table that the agent has left behind: it walks all
+ * rules that can be reached. After pauses like those of the other rounds, so with cold caches.
+ */
+async function kernelRule(): Promise<number> {
+  const socket = NetlinkSocket.open({ protocol: NETLINK_NETFILTER });
+  const reader = new NftReader(socket, "inet", TABLE);
+  const chain = policyChain("ingress", {
+    kind: "GlobalNetworkPolicy",
+    namespace: "",
+    name: "policy-0",
+  });
+  const [rule] = reader.chainRules(chain).rules;
+  if (rule === undefined) throw new Error(`no rule in chain ${chain}`);
+  const samples: number[] = [];
+  for (let i = 0; i < size.rounds; i++) {
+    await settle(90);
+    const batch = new NftBatch("inet", TABLE);
+    batch.addRule(chain, rule, false);
+    const bytes = batch.whole(reader.generation());
+    const at = nowNs();
+    const { refusals } = socket.transactBatch(bytes, batch.items.length);
+    samples.push(since(at, nowNs()));
+    if (refusals.length > 0) throw new Error(`refused: ${JSON.stringify(refusals)}`);
+  }
+  socket.close();
+  note(`  ${samples.map((ms) => ms.toFixed(1)).join(" ")}`);
+  return median(samples);
 }
 
 /** `host` = this namespace; `mgy-pods` holds the workloads' ends; `mgy-out` is where remote endpoints live. */

@@ -1,6 +1,6 @@
 /**
  * Probe packets on their own threads, with blocking system calls: a UDP packet of a new flow (a new
- * source port) every 0.1 ms from one namespace, and a receiver in another that notes when the first
+ * source port) at each interval from one namespace, and a receiver in another that notes when the first
  * and the last one arrived.
  */
 import { openSync } from "node:fs";
@@ -14,6 +14,7 @@ const RECEIVED = 2;
 const FIRST_AT = 3;
 const LAST_AT = 4;
 const SENT = 5;
+const INTERVAL_US = 6;
 
 interface ThreadData {
   readonly role: "send" | "receive";
@@ -21,7 +22,6 @@ interface ThreadData {
   readonly from: string;
   readonly to: string;
   readonly port: number;
-  readonly intervalMs: number;
   readonly shared: BigInt64Array;
 }
 
@@ -47,9 +47,9 @@ export class Probe {
       from: options.source,
       to: options.target,
       port: options.port,
-      intervalMs: options.intervalMs,
       shared: this.#shared,
     };
+    this.setInterval(options.intervalMs);
     const start = (data: ThreadData): Worker =>
       new Worker(new URL(import.meta.url), { workerData: data });
     this.#workers = [
@@ -60,6 +60,11 @@ export class Probe {
 
   send(on: boolean): void {
     Atomics.store(this.#shared, SENDING, on ? 1n : 0n);
+  }
+
+  /** Between two packets; the sending itself comes on top. */
+  setInterval(milliseconds: number): void {
+    Atomics.store(this.#shared, INTERVAL_US, BigInt(Math.round(milliseconds * 1000)));
   }
 
   /** Forgets what was received until now. */
@@ -168,7 +173,7 @@ function sendLoop(data: ThreadData): void {
       view.setUint16(20, sourcePort);
       c.sendto(fd, packet, 36, 0, to, 16);
       Atomics.add(data.shared, SENT, 1n);
-      Atomics.wait(sleeper, 0, 0, data.intervalMs);
+      Atomics.wait(sleeper, 0, 0, Number(Atomics.load(data.shared, INTERVAL_US)) / 1000);
     } else {
       Atomics.wait(sleeper, 0, 0, 1);
     }
