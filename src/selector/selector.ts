@@ -62,9 +62,28 @@ export class Selector {
   }
 }
 
-/** Blank text selects all. Throws `bad-selector` (an input error) with column and likely fix. */
+/** Thousands of rules share few selectors, and a changed policy has mostly those it had before. */
+const recent = new Map<string, Selector>();
+const MOST_RECENT = 2048;
+const LONGEST_RECENT = 256;
+
+/**
+ * Blank text selects all. Throws `bad-selector` (an input error) with column and likely fix. Equal
+ * texts may give the same object.
+ */
 export function parseSelector(text: string): Selector {
-  return new Selector(parseSelectorNode(text));
+  const known = recent.get(text);
+  if (known !== undefined) return known;
+  const selector = new Selector(parseSelectorNode(text));
+  if (text.length > LONGEST_RECENT) return selector;
+  if (recent.size >= MOST_RECENT) {
+    for (const oldest of recent.keys()) {
+      recent.delete(oldest);
+      break;
+    }
+  }
+  recent.set(text, selector);
+  return selector;
 }
 
 /** `(first) && (second) …`; one selector stays as it is. */
