@@ -50,6 +50,8 @@ export class HostPaths {
   readonly #gateway: WorkloadGateway;
   readonly #connections: ConnectionCleaner;
   #watching = false;
+  /** What is in the kernel is another life's: nothing of ours was written yet. */
+  #former = true;
   #interfacesDue = true;
   #routesDue = true;
   #interfaceChanged = false;
@@ -170,6 +172,7 @@ export class HostPaths {
   prepare(): readonly Part[] {
     this.#interfaceChanged = false;
     this.#addresses.resolve((address, target) => this.#setTarget(address, target));
+    this.#former = false;
     this.#connections.cleanHeld();
     const gateway = this.#gatewayRoute;
     if (gateway === undefined) this.#routes.removeSpecial(GATEWAY_CIDR);
@@ -190,6 +193,10 @@ export class HostPaths {
     if (isHostCidr(address)) this.#neighbours.set(address, ifindex, target?.endpoint.mac);
     if (target !== undefined) this.#options.onTouched(target.id);
     this.#connections.setHolder(address, target?.key);
+    // Without its route of the former life the address may have been another's then.
+    if (this.#former && ifindex !== undefined && !this.#routes.isPresent(address)) {
+      this.#connections.forget(address);
+    }
   }
 
   get #gatewayRoute(): Route | undefined {

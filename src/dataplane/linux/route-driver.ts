@@ -68,6 +68,12 @@ export class RouteDriver {
     return this.#desiredKeys.has(formatCidr(dst));
   }
 
+  /** The desired route to `dst` is in the kernel, if not with all that it should have. */
+  isPresent(dst: Cidr): boolean {
+    const key = this.#desiredKeys.get(formatCidr(dst));
+    return key !== undefined && this.#tracker.actual.has(key);
+  }
+
   /** Packets to `dst` go out of this interface; undefined: no route of ours. */
   setWorkload(dst: Cidr, ifindex: number | undefined): void {
     if (ifindex === undefined) return this.#setDesired(dst, undefined);

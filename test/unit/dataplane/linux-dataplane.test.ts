@@ -13,10 +13,14 @@ import {
   workloadId,
 } from "../../support/workload-host.ts";
 
-const [a, b] = [pod(1), pod(2)];
+const [a, b, c] = [pod(1), pod(2), pod(3)];
 
-function makeWorld(t: TestContext, options?: { removeExternalRoutes: boolean }): DataplaneWorld {
-  const world = new DataplaneWorld(options);
+function makeWorld(
+  t: TestContext,
+  options?: { removeExternalRoutes: boolean },
+  former?: DataplaneWorld,
+): DataplaneWorld {
+  const world = new DataplaneWorld(options, former);
   t.after(() => world.close());
   return world;
 }
@@ -138,7 +142,7 @@ test("an address that moves leaves no connections behind", async (t) => {
   world.plug(a.interfaceName);
   const indexB = world.plug(b.interfaceName);
   await world.send(endpointUpdate(a), IN_SYNC);
-  assert.deepEqual(world.forgotten, []);
+  world.forgotten.length = 0;
   await world.send(endpointRemove(a), endpointUpdate(b, { ipv4Nets: [`${a.ipv4}/32`] }));
   assert.deepEqual(world.forgotten, ["10.65.0.1"], "at once: it is in use again");
   await delay(120);
@@ -152,6 +156,21 @@ test("an address that moves leaves no connections behind", async (t) => {
   await world.dataplane.apply();
   assert.deepEqual(world.forgotten, []);
   assert.ok(world.routes.includes(`10.65.0.1/32 ${indexB}`));
+});
+
+test("a start forgets connections of addresses that were not here before, and no others", async (t) => {
+  const world = makeWorld(t);
+  world.plug(a.interfaceName);
+  await world.send(endpointUpdate(a), IN_SYNC);
+  assert.deepEqual(world.forgotten, ["10.65.0.1", "fd65::1"], "they may have been another's");
+  await world.dataplane.close();
+  const next = makeWorld(t, undefined, world);
+  next.plug(b.interfaceName);
+  await next.send(endpointUpdate(a), endpointUpdate(b), IN_SYNC);
+  assert.deepEqual(next.forgotten, ["10.65.0.2", "fd65::2"]);
+  next.plug(c.interfaceName);
+  await next.send(endpointUpdate(c));
+  assert.equal(next.forgotten.length, 2, "what leaves during this life is cleaned when it leaves");
 });
 
 test("others' routes on workload interfaces go after the grace period", async (t) => {
