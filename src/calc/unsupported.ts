@@ -12,12 +12,13 @@ export function unsupportedFields(lists: ModelRuleLists): readonly string[] {
 }
 
 function ofRules(direction: string, rules: readonly ModelRule[]): readonly string[] {
-  return rules.flatMap(({ action, http, source, destination }, index) => {
+  return rules.flatMap(({ action, http, source, destination, unknownFields = [] }, index) => {
     const decides = action === "deny" || action === "next-tier";
     const fields = [
       http !== undefined && "http",
       decides && source.service !== undefined && "source.services",
       decides && destination.service !== undefined && "destination.services",
+      ...unknownFields,
     ];
     return fields.flatMap((field) =>
       field === false ? [] : `spec.${direction}[${index}].${field}`,

@@ -38,10 +38,52 @@ function modelRule(rule: V3Rule, namespace: string): ModelRule {
     source: rule.source === undefined ? ANY : modelEntity(rule.source, namespace),
     destination: rule.destination === undefined ? ANY : modelEntity(rule.destination, namespace),
     ...httpOf(rule),
+    ...unknownFieldsOf(rule),
     ...(rule.metadata?.annotations === undefined
       ? {}
       : { metadata: { annotations: rule.metadata.annotations } }),
   };
+}
+
+const RULE_FIELDS: ReadonlySet<string> = new Set([
+  "action",
+  "ipVersion",
+  "protocol",
+  "notProtocol",
+  "icmp",
+  "notICMP",
+  "source",
+  "destination",
+  "http",
+  "metadata",
+]);
+const ENTITY_FIELDS: ReadonlySet<string> = new Set([
+  "nets",
+  "notNets",
+  "selector",
+  "notSelector",
+  "namespaceSelector",
+  "ports",
+  "notPorts",
+  "serviceAccounts",
+  "services",
+]);
+
+/** Of a newer version, perhaps: what they ask for narrows the rule, so ignoring them would widen it. */
+function unknownFieldsOf(rule: V3Rule): Pick<ModelRule, "unknownFields"> {
+  const unknown = [
+    ...unknownKeys(rule, RULE_FIELDS, ""),
+    ...unknownKeys(rule.source ?? {}, ENTITY_FIELDS, "source."),
+    ...unknownKeys(rule.destination ?? {}, ENTITY_FIELDS, "destination."),
+  ];
+  return unknown.length === 0 ? {} : { unknownFields: unknown };
+}
+
+function unknownKeys(value: object, known: ReadonlySet<string>, prefix: string): readonly string[] {
+  const keys = Object.entries(value).filter(
+    ([key, one]) => !known.has(key) && one !== null && one !== undefined,
+  );
+  return keys.map(([key]) => prefix + key);
 }
 
 /** ICMP by name belongs to one family; by number it does not say. */

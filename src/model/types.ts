@@ -122,6 +122,8 @@ export interface ModelRule {
   readonly destination: ModelEntityRule;
   readonly http?: Rule["httpMatch"];
   readonly metadata?: Rule["metadata"];
+  /** Fields that this version does not know, as paths within the rule; absent when there are none. */
+  readonly unknownFields?: readonly string[];
 }
 
 /** A port match: a numeric range, or the name of an endpoint port. */

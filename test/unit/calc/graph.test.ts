@@ -264,6 +264,7 @@ test("what cannot be decided is told with the policy or profile, not ignored", (
       ingress: [{ action: "Log" }, { action: "Allow", http: { methods: ["GET"] } }],
     }),
     policy("deny", { egress: [{ action: "Deny", destination: { services } }] }),
+    policy("new", { ingress: [{ action: "Allow", weather: "fine", source: { geo: ["DE"] } }] }),
     // Matches nothing, so it allows nothing.
     policy("allow", { egress: [{ action: "Allow", destination: { services } }] }),
   );
@@ -273,6 +274,7 @@ test("what cannot be decided is told with the policy or profile, not ignored", (
   assert.deepEqual(Object.fromEntries(told), {
     http: ["spec.ingress[1].http"],
     deny: ["spec.egress[0].destination.services"],
+    new: ["spec.ingress[0].weather", "spec.ingress[0].source.geo"],
     allow: undefined,
   });
 });
