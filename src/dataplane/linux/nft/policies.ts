@@ -37,13 +37,19 @@ interface Definition {
   readonly unsupported: readonly string[];
 }
 
+/** A list as it was written: the chains' names alone, since the table holds their rules. */
+interface WrittenList extends Omit<RenderedList, "chains"> {
+  /** The list's own chain first. */
+  readonly chains: readonly string[];
+}
+
 /** `User` is whoever jumps to the chains. */
 interface Entry<User> {
   readonly id: PolicyId | { readonly profile: string };
   readonly title: string;
   definition?: Definition;
   readonly users: Readonly<Record<Direction, Set<User>>>;
-  readonly rendered: Partial<Record<Direction, RenderedList>>;
+  readonly rendered: Partial<Record<Direction, WrittenList>>;
   /** Why the kernel does not take the present definition. */
   refused?: string;
 }
@@ -118,7 +124,7 @@ export class Policies<User> {
   refuse(chain: string, reason: string): boolean {
     for (const [key, entry] of this.#entries) {
       const lists = DIRECTIONS.flatMap((direction) => entry.rendered[direction] ?? []);
-      if (!lists.some(({ chains }) => chains.some(({ name }) => name === chain))) continue;
+      if (!lists.some(({ chains }) => chains.includes(chain))) continue;
       if (entry.refused !== undefined) return false;
       entry.refused = `${entry.title}: ${reason}`;
       this.#dirty.add(key);
@@ -178,11 +184,11 @@ export class Policies<User> {
       kept.add(chain.name);
     }
     for (const chain of before?.chains ?? []) {
-      if (!kept.has(chain.name)) this.#table.removeChain(chain.name);
+      if (!kept.has(chain)) this.#table.removeChain(chain);
     }
     if (before !== undefined) this.#literals.release(before.literals);
     if (after === undefined) delete entry.rendered[direction];
-    else entry.rendered[direction] = after;
+    else entry.rendered[direction] = { ...after, chains: [...kept] };
     this.#unindex(key, entry, before);
   }
 
@@ -204,7 +210,7 @@ export class Policies<User> {
     return keys;
   }
 
-  #unindex(key: string, entry: Entry<User>, before: RenderedList | undefined): void {
+  #unindex(key: string, entry: Entry<User>, before: WrittenList | undefined): void {
     for (const id of before?.ipSetIds ?? []) {
       if (DIRECTIONS.some((direction) => entry.rendered[direction]?.ipSetIds.has(id))) continue;
       const keys = this.#keysByIpSet.get(id);
@@ -284,7 +290,7 @@ function ruleListOf(
 
 function viewOf(entry: Entry<unknown>, direction: Direction): PolicyView {
   const rendered = entry.rendered[direction];
-  const chain = rendered?.chains[0]?.name;
+  const chain = rendered?.chains[0];
   if (rendered === undefined || chain === undefined) {
     return { title: entry.title, passes: false, problem: `${entry.title} is not known` };
   }
