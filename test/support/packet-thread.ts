@@ -21,6 +21,7 @@ export interface RawFlow {
 }
 
 type Request =
+  | { readonly op: "frames"; readonly frames: readonly Uint8Array[] }
   | { readonly op: "send"; readonly packets: readonly Packet[] }
   | { readonly op: "collect"; readonly quietMs: number };
 
@@ -41,6 +42,7 @@ const PROTOCOLS = {
 } as const;
 const AF_INET = 2;
 const AF_INET6 = 10;
+const AF_PACKET = 17;
 const SOCK_RAW = 3;
 const IPPROTO_RAW = 255;
 const CLONE_NEWNET = 0x40000000;
@@ -91,6 +93,11 @@ export class PacketThread {
     await this.#ask({ op: "send", packets });
   }
 
+  /** Whole Ethernet frames, out of the namespace's `eth0`. */
+  async sendFrames(frames: readonly (readonly number[])[]): Promise<void> {
+    await this.#ask({ op: "frames", frames: frames.map((bytes) => Uint8Array.from(bytes)) });
+  }
+
   /** Tags that arrived since the last call; waits until nothing new has come for `quietMs`. */
   collect(quietMs: number): Promise<number[]> {
     return this.#ask({ op: "collect", quietMs });
@@ -101,7 +108,7 @@ export class PacketThread {
   }
 }
 
-function addressBytes(text: string): Uint8Array {
+export function addressBytes(text: string): Uint8Array {
   if (!text.includes(":")) return Uint8Array.from(text.split(".").map(Number));
   const [head = "", tail] = text.split("::");
   const words = (part: string): number[] =>
@@ -224,6 +231,9 @@ class RawSockets {
   readonly #sendto;
   readonly #recv;
   readonly #senders: Record<4 | 6, number>;
+  readonly #packetSocket: number;
+  /** struct sockaddr_ll (packet(7)) of `eth0`. */
+  readonly #device: Uint8Array;
   readonly #receivers: {
     readonly fd: number;
     readonly family: 4 | 6;
@@ -247,6 +257,12 @@ class RawSockets {
       return fd;
     };
     this.#senders = { 4: open(4, IPPROTO_RAW), 6: open(6, IPPROTO_RAW) };
+    this.#packetSocket = socket(AF_PACKET, SOCK_RAW, 0) as number;
+    this.#device = new Uint8Array(20);
+    const nameToIndex = lib.func("uint32_t if_nametoindex(const char *)");
+    const device = new DataView(this.#device.buffer);
+    device.setUint16(0, AF_PACKET, true);
+    device.setUint32(4, nameToIndex("eth0") as number, true);
     for (const family of [4, 6] as const) {
       for (const protocol of Object.values(PROTOCOLS)) {
         if ((protocol === 1 && family === 6) || (protocol === 58 && family === 4)) continue;
@@ -265,6 +281,13 @@ class RawSockets {
       packet.to,
       packet.to.length,
     );
+  }
+
+  sendFrame(bytes: Uint8Array): void {
+    const sent = Number(
+      this.#sendto(this.#packetSocket, bytes, bytes.length, 0, this.#device, this.#device.length),
+    );
+    if (sent !== bytes.length) throw new Error("the frame could not be sent");
   }
 
   /** Reads what is queued; returns how many tags were new. */
@@ -297,6 +320,11 @@ function serve(netns: string | undefined): void {
   parentPort?.on("message", (request: Request) => {
     if (request.op === "send") {
       for (const packet of request.packets) sockets.send(packet);
+      parentPort?.postMessage([]);
+      return;
+    }
+    if (request.op === "frames") {
+      for (const bytes of request.frames) sockets.sendFrame(bytes);
       parentPort?.postMessage([]);
       return;
     }

@@ -149,6 +149,13 @@ export class PacketWorld {
     return arrived;
   }
 
+  /** Out of a namespace's `eth0`; returns when the kernel has them. */
+  async sendFrames(from: string, frames: readonly (readonly number[])[]): Promise<void> {
+    const thread = this.#threads.get(from);
+    if (thread === undefined) throw new Error(`no ${from} in this world`);
+    await thread.sendFrames(frames);
+  }
+
   #addressOf(name: string, family: 4 | 6): string {
     const pod = this.#spec.pods.find((candidate) => candidate.name === name);
     const addresses =
