@@ -2,7 +2,13 @@
  * What tells others about the agent: health, metrics, its own status and that of endpoints. None
  * of it can hold up or stop the dataplane.
  */
-import type { FromDataplane, ToDataplane, WorkloadEndpoint, WorkloadEndpointId } from "#calc";
+import type {
+  FromDataplane,
+  GraphStatistics,
+  ToDataplane,
+  WorkloadEndpoint,
+  WorkloadEndpointId,
+} from "#calc";
 import type { Datastore } from "#datastore";
 import { logCounts, logger } from "#log";
 import { gauge } from "#metrics";
@@ -20,9 +26,18 @@ import { ProcessStatusReporter } from "./process-status.ts";
 const log = logger("felix");
 const HEARTBEAT_MS = 5000;
 
-const localEndpoints = gauge("felix_active_local_endpoints", "Endpoints on this host.");
-const localPolicies = gauge("felix_active_local_policies", "Policies that apply on this host.");
-const localSelectors = gauge("felix_active_local_selectors", "IP sets in use on this host.");
+/** Felix's names for the sizes that the graph knows. */
+const graphGauges: Readonly<Record<keyof GraphStatistics, ReturnType<typeof gauge>>> = {
+  activeLocalEndpoints: gauge("felix_active_local_endpoints", "Endpoints on this host."),
+  activeLocalPolicies: gauge("felix_active_local_policies", "Policies that apply on this host."),
+  activeLocalSelectors: gauge("felix_active_local_selectors", "IP sets in use on this host."),
+  clusterPolicies: gauge("felix_cluster_num_policies", "Policies in the cluster."),
+  clusterWorkloadEndpoints: gauge(
+    "felix_cluster_num_workload_endpoints",
+    "Workload endpoints in the cluster.",
+  ),
+  clusterHostEndpoints: gauge("felix_cluster_num_host_endpoints", "Host endpoints in the cluster."),
+};
 const hostInfo = gauge("felix_host", "This host.", ["host"]);
 const logErrors = gauge("felix_log_errors", "Errors logged since the start.");
 
@@ -31,14 +46,13 @@ export interface ObserverOptions {
   readonly hostname: string;
   /** The embedded store has no fleet to burden: endpoint status is on unless it is switched off. */
   readonly embedded: boolean;
+  readonly statistics: () => GraphStatistics;
 }
 
 export class Observers {
   readonly #options: ObserverOptions;
   readonly #health = new Health(() => performance.now());
   readonly #endpoints = new Map<string, WorkloadEndpoint>();
-  readonly #policies = new Set<string>();
-  readonly #ipSets = new Set<string>();
   #servers: RunningServer[] = [];
   #healthServer: RunningServer | undefined;
   #healthAddress = "";
@@ -98,14 +112,6 @@ export class Observers {
       this.#endpoints.set(keyOf(message.value.id), message.value.endpoint);
     } else if (message.case === "workloadEndpointRemove") {
       this.#endpoints.delete(keyOf(message.value.id));
-    } else if (message.case === "activePolicyUpdate") {
-      this.#policies.add(JSON.stringify(message.value.id));
-    } else if (message.case === "activePolicyRemove") {
-      this.#policies.delete(JSON.stringify(message.value.id));
-    } else if (message.case === "ipsetUpdate") {
-      this.#ipSets.add(message.value.id);
-    } else if (message.case === "ipsetRemove") {
-      this.#ipSets.delete(message.value.id);
     }
   }
 
@@ -199,9 +205,9 @@ export class Observers {
   }
 
   #refreshGauges(): void {
-    localEndpoints.set(this.#endpoints.size);
-    localPolicies.set(this.#policies.size);
-    localSelectors.set(this.#ipSets.size);
+    for (const [name, value] of Object.entries(this.#options.statistics())) {
+      graphGauges[name as keyof GraphStatistics].set(value);
+    }
     logErrors.set(logCounts().error + logCounts().fatal);
   }
 }

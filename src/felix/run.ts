@@ -58,13 +58,19 @@ async function runWith(
   stopping: AbortSignal,
 ): Promise<number> {
   const { FelixHostname: hostname } = localConfig.values;
-  const observers = new Observers({ store, hostname, embedded: settings.type === "embedded" });
+  const graph = new CalcGraph({ hostname });
+  const observers = new Observers({
+    store,
+    hostname,
+    embedded: settings.type === "embedded",
+    statistics: () => graph.statistics(),
+  });
   observers.serveEarly(localConfig.values);
   const agent: Agent = new Agent({
     hostname,
     local: options.local,
     hostnameDefault: options.hostnameDefault,
-    graph: new CalcGraph({ hostname }),
+    graph,
     start: async (config): Promise<Dataplane> => {
       await applyLogConfig(config);
       await observers.start(config);
