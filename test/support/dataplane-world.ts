@@ -1,6 +1,6 @@
 /** The Linux dataplane on a kernel in memory, with a policy table that does what the test says. */
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ToDataplane, WorkloadEndpointId } from "#calc";
@@ -96,6 +96,10 @@ export class DataplaneWorld {
     for (const setting of ["route_localnet", "proxy_arp", "forwarding", "rp_filter"]) {
       writeFileSync(join(this.#root, "ipv4/conf", name, setting), "0\n");
     }
+  }
+
+  setting(name: string, setting: string): string {
+    return readFileSync(join(this.#root, "ipv4/conf", name, setting), "utf8").trim();
   }
 
   async send(...messages: readonly ToDataplane[]): Promise<ApplyResult> {

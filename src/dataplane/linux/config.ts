@@ -38,3 +38,8 @@ export const defaultLinuxDataplaneConfig: LinuxDataplaneConfig = {
   interfaceRefreshMs: 90_000,
   routeRefreshMs: 90_000,
 };
+
+/** Policy is enforced on these alone, so only they get routes and settings. */
+export function isWorkloadInterface({ policy }: LinuxDataplaneConfig, name: string): boolean {
+  return policy.interfacePrefixes.some((prefix) => name.startsWith(prefix));
+}

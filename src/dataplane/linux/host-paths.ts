@@ -9,7 +9,7 @@ import { isHostCidr, type Cidr } from "#ip";
 import { logger } from "#log";
 import type { ConntrackKernel, Link, Route, RouteEvent, RouteKernel } from "#netlink";
 import { unreachable } from "#std";
-import type { LinuxDataplaneConfig } from "./config.ts";
+import { isWorkloadInterface, type LinuxDataplaneConfig } from "./config.ts";
 import { ConnectionCleaner } from "./connection-cleaner.ts";
 import type { DriverResult } from "./driver.ts";
 import { GATEWAY_CIDR, WorkloadGateway } from "./gateway.ts";
@@ -187,8 +187,9 @@ export class HostPaths {
 
   #setTarget(address: Cidr, target: AddressTarget | undefined): void {
     const link = target?.link;
+    const policed = link !== undefined && isWorkloadInterface(this.#options.config, link.name);
     // The kernel takes no route over an interface that is off.
-    const ifindex = link?.adminUp === true ? link.index : undefined;
+    const ifindex = policed && link.adminUp ? link.index : undefined;
     this.#routes.setWorkload(address, ifindex);
     if (isHostCidr(address)) this.#neighbours.set(address, ifindex, target?.endpoint.mac);
     if (target !== undefined) this.#options.onTouched(target.id);
@@ -265,7 +266,8 @@ export class HostPaths {
   #settleInterface(name: string): void {
     const { config, sysctls } = this.#options;
     const endpoint = this.#addresses.owner(name)?.endpoint;
-    const present = this.#interfaces.byName(name) !== undefined;
+    const present =
+      this.#interfaces.byName(name) !== undefined && isWorkloadInterface(config, name);
     const spoofing = config.policy.workloadSourceSpoofing === "Any";
     const settings =
       endpoint?.state === "active" && present

@@ -23,7 +23,7 @@ import {
   type RouteKernel,
 } from "#netlink";
 import { DeltaTracker, MultiMap } from "#std";
-import type { LinuxDataplaneConfig } from "./config.ts";
+import { isWorkloadInterface, type LinuxDataplaneConfig } from "./config.ts";
 import { NOTHING_DONE, type DriverResult } from "./driver.ts";
 
 const FOREIGN_GRACE_MS = 10_000;
@@ -260,10 +260,6 @@ export class RouteDriver {
     const name = route.oif === undefined ? undefined : linkByIndex(route.oif)?.name;
     return name !== undefined && isWorkloadInterface(config, name);
   }
-}
-
-function isWorkloadInterface(config: LinuxDataplaneConfig, name: string): boolean {
-  return config.policy.interfacePrefixes.some((prefix) => name.startsWith(prefix));
 }
 
 /** Destination, TOS, metric and interface in 16-bit units: a resync makes one for each route. */

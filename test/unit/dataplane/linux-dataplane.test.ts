@@ -158,6 +158,20 @@ test("an address that moves leaves no connections behind", async (t) => {
   assert.ok(world.routes.includes(`10.65.0.1/32 ${indexB}`));
 });
 
+test("an interface that policy does not police gets neither routes nor settings", async (t) => {
+  const world = makeWorld(t);
+  world.plug("eth0");
+  await world.send(endpointUpdate(a, { name: "eth0" }), IN_SYNC);
+  assert.deepEqual(world.routes, []);
+  assert.equal(world.setting("eth0", "proxy_arp"), "0");
+  const index = world.plug(a.interfaceName);
+  await world.send(endpointUpdate(a));
+  assert.deepEqual(world.routes, [`10.65.0.1/32 ${index}`, `fd65::1/128 ${index}`]);
+  assert.equal(world.setting(a.interfaceName, "proxy_arp"), "1");
+  await world.send(endpointUpdate(a, { name: "eth0" }));
+  assert.deepEqual(world.routes, []);
+});
+
 test("a start forgets connections of addresses that were not here before, and no others", async (t) => {
   const world = makeWorld(t);
   world.plug(a.interfaceName);
