@@ -33,13 +33,15 @@ const pad4 = (length: number): number => (length + 3) & ~3;
 /** Where a message or attribute begins; hand it back to the matching `end`. */
 export type Mark = number;
 
-/** Appends to one growing buffer; `bytes()` is a view that stays valid until the next `reset`. */
+const MIN_CAPACITY = 4096;
+
+/** Appends to one growing buffer; `bytes()` is a view that stays valid until the next write. */
 export class NetlinkWriter {
   #bytes: Buffer;
   #view: DataView;
   #length = 0;
 
-  constructor(capacity = 4096) {
+  constructor(capacity = MIN_CAPACITY) {
     this.#bytes = Buffer.allocUnsafeSlow(capacity);
     this.#view = new DataView(this.#bytes.buffer);
   }
@@ -64,10 +66,19 @@ export class NetlinkWriter {
   reserve(count: number): void {
     const needed = this.#length + count;
     if (needed <= this.#bytes.length) return;
-    const grown = Buffer.allocUnsafeSlow(Math.max(needed, this.#bytes.length * 2));
-    this.#bytes.copy(grown, 0, 0, this.#length);
-    this.#bytes = grown;
-    this.#view = new DataView(grown.buffer);
+    this.#resize(Math.max(needed, this.#bytes.length * 2));
+  }
+
+  /** Empties the buffer and gives its memory back at once, not at some later collection. */
+  release(): void {
+    this.#length = 0;
+    this.#resize(MIN_CAPACITY);
+  }
+
+  #resize(capacity: number): void {
+    const resized = (this.#bytes.buffer as ArrayBuffer).transfer(capacity);
+    this.#bytes = Buffer.from(resized);
+    this.#view = new DataView(resized);
   }
 
   #take(count: number): number {

@@ -63,7 +63,7 @@ class KernelNftTable implements NftTable {
   readonly #removedSets = new Map<string, DesiredSet>();
   readonly #dirtyChains = new Set<string>();
   readonly #dirtySets = new Set<string>();
-  #writer = new NetlinkWriter();
+  readonly #writer = new NetlinkWriter();
   #known: KnownTable | undefined;
   /** What others touched and is to be read again. */
   #suspects = new ForeignNames();
@@ -188,6 +188,8 @@ class KernelNftTable implements NftTable {
       return this.#applyUntilAgreed();
     } finally {
       this.#applying = false;
+      // The buffer of a bulk load is not kept for small changes.
+      if (this.#writer.capacity > BULK_BYTES) this.#writer.release();
       if (this.#missed) queueMicrotask(() => this.#tell());
       this.#missed = false;
     }
@@ -213,8 +215,6 @@ class KernelNftTable implements NftTable {
   }
 
   #plan(known: KnownTable): Plan {
-    // The buffer of a bulk load is not kept for small changes.
-    if (this.#writer.capacity > BULK_BYTES) this.#writer = new NetlinkWriter();
     return planBatch({
       family: this.#options.family,
       table: this.#options.name,
