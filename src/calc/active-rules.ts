@@ -4,7 +4,7 @@
  * all.
  */
 import type { ModelPolicy } from "#model";
-import { parseSelector, type Labels } from "#selector";
+import { parseComposedSelector, type Labels } from "#selector";
 import { RefCounts } from "#std";
 import { LabelIndex } from "./label-index.ts";
 import type { ModelRuleLists } from "./rule-scanner.ts";
@@ -68,7 +68,7 @@ export class ActiveRules {
 
   setPolicy(id: string, policy: ModelPolicy): void {
     this.#policies.set(id, policy);
-    this.#index.setSelector(id, parseSelector(policy.selector));
+    this.#index.setSelector(id, parseComposedSelector(policy.selector));
     this.#touched.delete(id);
     this.#review(id, true);
   }

@@ -6,7 +6,7 @@
  */
 import type { ModelEntityRule, ModelPort, ModelRule } from "#model";
 import type { IpSetId, PortRange, Protocol, Rule, ServiceAccountMatch } from "#policy";
-import { parseSelector, type Selector } from "#selector";
+import { parseComposedSelector, type Selector } from "#selector";
 import { base64Url, makeUniqueId, sha224 } from "#std";
 import type { IpSetDefinition, NamedPortMatch } from "./ip-sets.ts";
 
@@ -82,11 +82,11 @@ function resolveSide(
   const ports = numeric(side.ports);
   const names = named(side.ports);
   const notNames = named(side.notPorts);
-  const selector = positive === "" ? undefined : parseSelector(positive);
+  const selector = positive === "" ? undefined : parseComposedSelector(positive);
   const portSets = (all: readonly string[]): readonly IpSetId[] =>
     all.map((name) => {
       const match = { name, protocol: portProtocol(protocol) };
-      return use(namedPortSet(selector ?? parseSelector(""), match), sets);
+      return use(namedPortSet(selector ?? parseComposedSelector(""), match), sets);
     });
   const portIds = portSets(names);
   const needsOwnSet = selector !== undefined && (names.length === 0 || ports.length > 0);
@@ -94,7 +94,7 @@ function resolveSide(
     ports,
     notPorts: numeric(side.notPorts),
     ids: needsOwnSet ? [use(selectorSet(selector), sets)] : [],
-    notIds: negative === "" ? [] : [use(selectorSet(parseSelector(negative)), sets)],
+    notIds: negative === "" ? [] : [use(selectorSet(parseComposedSelector(negative)), sets)],
     portIds,
     notPortIds: portSets(notNames),
   };

@@ -2,7 +2,7 @@
 import type { IcmpMatch, Protocol } from "#policy";
 import { canonicalCidr } from "#ip";
 import { parsePort, type EntityRule, type V3Port, type V3Protocol, type V3Rule } from "#resource";
-import { parseSelector } from "#selector";
+import { parseComposedSelector } from "#selector";
 import { inputError } from "#std";
 import type { ModelEntityRule, ModelPort, ModelRule } from "./types.ts";
 import { namespaceClause, ruleNamespaceSelector, serviceAccountSelector } from "./selectors.ts";
@@ -159,8 +159,8 @@ function entitySelector(entity: EntityRule, namespace: string): string {
 /** The graph parses what was joined and has no way to refuse it: parts that fit may be too deep together. */
 function checkJoined(selector: string, { selector: own, notSelector }: EntityRule): void {
   const negated = notSelector ?? "";
-  if (selector !== "" && negated !== "") parseSelector(`(${selector}) && (!(${negated}))`);
-  else if (selector !== (own ?? "")) parseSelector(selector);
+  if (selector !== "" && negated !== "") parseComposedSelector(`(${selector}) && (!(${negated}))`);
+  else if (selector !== (own ?? "")) parseComposedSelector(selector);
 }
 
 function joined(first: string, second: string): string {

@@ -3,7 +3,7 @@
  * texts are built exactly as Calico builds them, because IP-set ids are hashes of what a parser
  * makes of the whole text: a part that was rendered and is parsed again loses a double negation.
  */
-import { parseSelector, prefixLabels } from "#selector";
+import { parseComposedSelector, prefixLabels } from "#selector";
 import { inputError } from "#std";
 
 export const NAMESPACE_LABEL = "projectcalico.org/namespace";
@@ -20,7 +20,7 @@ export function namespaceClause(namespace: string): string {
 }
 
 function prefixed(text: string, prefix: string): string {
-  return prefixLabels(parseSelector(text), prefix).canonical;
+  return prefixLabels(parseComposedSelector(text), prefix).canonical;
 }
 
 /** A rule's namespaceSelector over the labels that endpoints inherit. */
@@ -74,7 +74,7 @@ export function policySelector(parts: PolicySelectors): string {
       HAS_NAMESPACE,
     );
   }
-  return parseSelector(text).canonical;
+  return parseComposedSelector(text).canonical;
 }
 
 function appended(current: string, more: string): string {

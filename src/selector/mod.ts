@@ -12,6 +12,7 @@ export { isUnsatisfiable, type LabelRestriction, type LabelRestrictions } from "
 export {
   andSelectors,
   notSelector,
+  parseComposedSelector,
   parseSelector,
   prefixLabels,
   Selector,

@@ -14,6 +14,8 @@ import { syntaxError } from "./syntax-error.ts";
 
 /** Parentheses within parentheses; every walk over the tree recurses, so hostile input must not overflow it. */
 export const MAX_SELECTOR_DEPTH = 200;
+/** In text that is put together from selectors that keep to the above: their canonical form has at most twice the parentheses. */
+export const MAX_COMPOSED_DEPTH = 1000;
 
 const VALUE_OPERATORS: Partial<Record<TokenKind, ValueOperator>> = {
   "==": "eq",
@@ -37,8 +39,8 @@ const WORD_FIXES: Readonly<Record<string, string>> = {
 };
 
 /** Blank text is `all()`. Throws `bad-selector`. */
-export function parseSelectorNode(text: string): SelectorNode {
-  const parser = new Parser(text);
+export function parseSelectorNode(text: string, maxDepth = MAX_SELECTOR_DEPTH): SelectorNode {
+  const parser = new Parser(text, maxDepth);
   if (parser.peek().kind === "end") return { kind: "all" };
   const node = parser.or(0);
   parser.expectEnd();
@@ -47,11 +49,13 @@ export function parseSelectorNode(text: string): SelectorNode {
 
 class Parser {
   readonly #text: string;
+  readonly #maxDepth: number;
   readonly #tokens: readonly Token[];
   #next = 0;
 
-  constructor(text: string) {
+  constructor(text: string, maxDepth: number) {
     this.#text = text;
+    this.#maxDepth = maxDepth;
     this.#tokens = tokenize(text);
   }
 
@@ -99,8 +103,8 @@ class Parser {
     if (token.kind !== "(") {
       throw this.#unexpected(token, ["a label", "has(…)", "all()", "global()", '"!"', '"("']);
     }
-    if (depth >= MAX_SELECTOR_DEPTH) {
-      throw this.#unexpected(token, [`at most ${MAX_SELECTOR_DEPTH} nested parentheses`]);
+    if (depth >= this.#maxDepth) {
+      throw this.#unexpected(token, [`at most ${this.#maxDepth} nested parentheses`]);
     }
     const inner = this.or(depth + 1);
     this.#expectClosing(token);

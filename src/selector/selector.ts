@@ -5,7 +5,7 @@
 import { makeUniqueId } from "#std";
 import { canonicalText, mapLeaves, visitLabels, type LeafNode, type SelectorNode } from "./ast.ts";
 import { compile } from "./evaluate.ts";
-import { parseSelectorNode } from "./parser.ts";
+import { MAX_COMPOSED_DEPTH, MAX_SELECTOR_DEPTH, parseSelectorNode } from "./parser.ts";
 import { restrictionsOf, type LabelRestrictions } from "./restrictions.ts";
 
 export type Labels = Readonly<Record<string, string>>;
@@ -65,6 +65,7 @@ export class Selector {
 /** Thousands of rules share few selectors, and a changed policy has mostly those it had before. */
 const recent = new Map<string, Selector>();
 const MOST_RECENT = 2048;
+/** So short a text keeps to either limit of depth. */
 const LONGEST_RECENT = 256;
 
 /**
@@ -72,9 +73,18 @@ const LONGEST_RECENT = 256;
  * texts may give the same object.
  */
 export function parseSelector(text: string): Selector {
+  return parsed(text, MAX_SELECTOR_DEPTH);
+}
+
+/** The same for what this program has put together from such texts. */
+export function parseComposedSelector(text: string): Selector {
+  return parsed(text, MAX_COMPOSED_DEPTH);
+}
+
+function parsed(text: string, maxDepth: number): Selector {
   const known = recent.get(text);
   if (known !== undefined) return known;
-  const selector = new Selector(parseSelectorNode(text));
+  const selector = new Selector(parseSelectorNode(text, maxDepth));
   if (text.length > LONGEST_RECENT) return selector;
   if (recent.size >= MOST_RECENT) {
     for (const oldest of recent.keys()) {
