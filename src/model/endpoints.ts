@@ -68,7 +68,7 @@ export function modelWorkloadEndpoint(resource: WorkloadEndpoint): ModelWorkload
     ipv6Nets: nets.v6,
     ipv4Nat: ofFamily(4),
     ipv6Nat: ofFamily(6),
-    labels: workloadLabels(metadata.labels ?? {}, spec.serviceAccountName ?? ""),
+    labels: workloadLabels(resource),
     ports: modelPorts(spec.ports),
     allowSpoofedSourcePrefixes: (spec.allowSpoofedSourcePrefixes ?? []).map(blockText),
     annotations: metadata.annotations ?? {},
@@ -77,18 +77,22 @@ export function modelWorkloadEndpoint(resource: WorkloadEndpoint): ModelWorkload
 
 /**
  * Labels that only a profile may give are left out: they would let a workload pose as one of another
- * namespace. The service account's name becomes a label.
+ * namespace. The namespace and the service account's name become labels, whatever the labels say.
  */
-function workloadLabels(
-  labels: Readonly<Record<string, string>>,
-  serviceAccount: string,
-): Readonly<Record<string, string>> {
+function workloadLabels({ metadata, spec }: WorkloadEndpoint): Readonly<Record<string, string>> {
+  const labels = metadata.labels ?? {};
   const forged = (name: string): boolean =>
     name.startsWith(NAMESPACE_PREFIX) || name.startsWith(SERVICE_ACCOUNT_PREFIX);
   const own = Object.keys(labels).some(forged)
     ? Object.fromEntries(Object.entries(labels).filter(([name]) => !forged(name)))
     : labels;
-  return serviceAccount === "" ? own : { ...own, [SERVICE_ACCOUNT_LABEL]: serviceAccount };
+  const { namespace } = metadata;
+  const account = spec.serviceAccountName ?? "";
+  return {
+    ...own,
+    ...(namespace === undefined ? {} : { [NAMESPACE_LABEL]: namespace }),
+    ...(account === "" ? {} : { [SERVICE_ACCOUNT_LABEL]: account }),
+  };
 }
 
 export function modelHostEndpoint(resource: HostEndpoint): ModelHostEndpoint {

@@ -76,14 +76,19 @@ test("an object whose content is not that of its key is refused", () => {
   });
 });
 
-test("labels that only profiles may give are dropped; the service account becomes one", () => {
+test("labels that only profiles may give are dropped; namespace and service account become some", () => {
   const updates = new ModelConverter().convert(
     ...stored(
       "WorkloadEndpoint",
       {
         name: "n-k8s-p-eth0",
         namespace: "ns",
-        labels: { app: "a", "pcns.team": "x", "pcsa.y": "z" },
+        labels: {
+          app: "a",
+          "pcns.team": "x",
+          "pcsa.y": "z",
+          "projectcalico.org/namespace": "another",
+        },
       },
       {
         node: "n",
@@ -98,6 +103,7 @@ test("labels that only profiles may give are dropped; the service account become
   );
   assert.deepEqual((updates[0]?.value as { labels: object } | undefined)?.labels, {
     app: "a",
+    "projectcalico.org/namespace": "ns",
     "projectcalico.org/serviceaccount": "sa",
   });
 });
