@@ -59,6 +59,9 @@ async function serve(flags: DatastoreFlags): Promise<number> {
       onInternalError: (error, path) => {
         log.error("request failed", { path, error: messageOf(error) });
       },
+      onRejected: (error, remoteAddress) => {
+        log.warn("connection refused by TLS", { remoteAddress, error: messageOf(error) });
+      },
     });
     const { dataDir } = flags;
     log.info("serving", { dataDir, revision: engine.revision, urls: server.urls });

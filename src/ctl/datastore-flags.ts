@@ -1,4 +1,5 @@
 /** Flags of `margay datastore`: etcd's own names, meanings and `ETCD_*` variables. */
+import { resolve } from "node:path";
 import { Command, Option } from "commander";
 import { defaultDataDir, type AutoCompaction, type ServerTls } from "#datastore";
 import { logLevelOf, type LogLevel } from "#log";
@@ -120,7 +121,7 @@ export function withTwoDashes(argv: readonly string[]): string[] {
 /** Throws `invalid-flag` with the flag's name and what it takes. */
 export function readFlags(program: Command, env: NodeJS.ProcessEnv): DatastoreFlags {
   const raw = program.opts<RawFlags>();
-  const dataDir = raw.dataDir ?? env["MARGAY_DATA_DIR"] ?? defaultDataDir(env);
+  const dataDir = resolve(raw.dataDir ?? env["MARGAY_DATA_DIR"] ?? defaultDataDir(env));
   const logLevel = logLevelOf(raw.logLevel);
   if (logLevel === undefined)
     throw badFlag("--log-level", raw.logLevel, "debug, info, warn, error");

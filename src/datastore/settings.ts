@@ -3,7 +3,7 @@
  * with nothing configured at all it is the embedded store.
  */
 import { homedir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { didYouMean } from "#std";
 import { datastoreError } from "./errors.ts";
 import type { EtcdClientSettings } from "./etcd/client.ts";
@@ -33,7 +33,10 @@ export function datastoreSettingsFromEnv(env: Environment = process.env): Datast
     case "etcdv3":
       return { type, etcd: etcdSettingsFromEnv(env) };
     case "embedded":
-      return { type, embedded: { dataDir: text(env["MARGAY_DATA_DIR"]) ?? defaultDataDir(env) } };
+      return {
+        type,
+        embedded: { dataDir: resolve(text(env["MARGAY_DATA_DIR"]) ?? defaultDataDir(env)) },
+      };
     default: {
       const guess = didYouMean(type, TYPES);
       const hint = guess === undefined ? "" : `; did you mean ${guess}?`;

@@ -64,6 +64,15 @@ interface Holder {
   readonly owner: string;
 }
 
+function makeDirectory(dir: string): void {
+  try {
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    const text = `cannot make the data directory ${dir}: ${messageOf(error)}`;
+    throw datastoreError("invalid", text, { cause: error, fields: { dir } });
+  }
+}
+
 export class Database {
   readonly clusterId: bigint;
   readonly memberId: bigint;
@@ -83,7 +92,7 @@ export class Database {
 
   /** Throws `unavailable` with the holder's name when another process has the store. */
   static open(dir: string, owner: string): Database {
-    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    makeDirectory(dir);
     const db = openSqlite(dir);
     try {
       db.exec("PRAGMA locking_mode=EXCLUSIVE");

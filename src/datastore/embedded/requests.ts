@@ -58,7 +58,8 @@ export function range(
 ): RangeResponse {
   const limit = Number(request.limit);
   const order = sortOrder(request);
-  const sorted = order !== RangeRequest_SortOrder.NONE || hasFilter(request);
+  // As in etcd, an order that was not asked for sorts only what the limit has let through.
+  const sorted = request.sortOrder !== RangeRequest_SortOrder.NONE || hasFilter(request);
   const result = store.range(keyRange(request.key, request.rangeEnd), {
     revision: Number(request.revision),
     // One more than asked for tells whether there is more.

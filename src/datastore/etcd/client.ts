@@ -7,7 +7,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { closedError, datastoreError } from "../errors.ts";
 import type { EtcdApi } from "./api.ts";
 import { EtcdEndpoint, type TlsSettings } from "./endpoint.ts";
-import { isInvalidToken, toDatastoreError } from "./errors.ts";
+import { isAuthNotEnabled, needsNewToken, toDatastoreError } from "./errors.ts";
 import type {
   LeaseGrantRequestSchema,
   LeaseGrantResponse,
@@ -32,6 +32,8 @@ export interface EtcdClientSettings extends TlsSettings {
 const DEFAULT_CALL_TIMEOUT_MS = 10_000;
 const DEFAULT_DIAL_TIMEOUT_MS = 5000;
 const DEFAULT_KEEPALIVE_MS = 10_000;
+/** In place of a token where the cluster has authentication switched off. */
+const NO_TOKEN = "";
 
 type Call<T> = (endpoint: EtcdEndpoint, options: { readonly timeoutMs: number }) => Promise<T>;
 
@@ -56,7 +58,7 @@ export class EtcdClient implements EtcdApi {
       tls: settings,
       keepaliveMs: settings.keepaliveMs ?? DEFAULT_KEEPALIVE_MS,
       dialTimeoutMs: settings.dialTimeoutMs ?? DEFAULT_DIAL_TIMEOUT_MS,
-      headers: () => (this.token === undefined ? {} : { token: this.token }),
+      headers: () => (hasToken(this.token) ? { token: this.token } : {}),
     };
     this.endpoints = settings.endpoints.map((endpoint) => new EtcdEndpoint(endpoint, options));
   }
@@ -121,7 +123,7 @@ export class EtcdClient implements EtcdApi {
     try {
       return await send(endpoint, options);
     } catch (error) {
-      if (!isInvalidToken(error)) throw error;
+      if (!needsNewToken(error)) throw error;
       // Refused before it was executed, so that also a write may be sent again.
       this.token = undefined;
       await this.authenticate(endpoint);
@@ -157,11 +159,19 @@ export class EtcdClient implements EtcdApi {
 
   private async authenticate(endpoint: EtcdEndpoint): Promise<void> {
     if (this.credentials === undefined) return;
-    const response = await endpoint.auth.authenticate(this.credentials, {
-      timeoutMs: this.callTimeoutMs,
-    });
-    this.token = response.token;
+    try {
+      const options = { timeoutMs: this.callTimeoutMs };
+      this.token = (await endpoint.auth.authenticate(this.credentials, options)).token;
+    } catch (error) {
+      // As etcd's own clients do: who may do everything without a name may keep the name.
+      if (!isAuthNotEnabled(error)) throw error;
+      this.token = NO_TOKEN;
+    }
   }
+}
+
+function hasToken(token: string | undefined): token is string {
+  return token !== undefined && token !== NO_TOKEN;
 }
 
 /** One create request; then the stream's sending side stays open until the watch is aborted. */

@@ -27,6 +27,7 @@ export const FAULTS = {
   leaseExists: fault(Code.FailedPrecondition, "lease already exists"),
   leaseTtlTooLarge: fault(Code.OutOfRange, "too large lease TTL"),
   requestTooLarge: fault(Code.InvalidArgument, "request is too large"),
+  authNotEnabled: fault(Code.FailedPrecondition, "authentication is not enabled"),
   corrupt: fault(Code.DataLoss, "corrupt cluster"),
   stopped: fault(Code.Unavailable, "server stopped"),
 } as const satisfies Record<string, EtcdFault>;
@@ -90,11 +91,18 @@ function describe(error: RpcError): string {
   return messageOf(inner);
 }
 
-/** The token of user and password expired or was lost with a restart: authenticate again. */
-export function isInvalidToken(error: unknown): boolean {
+/**
+ * The call needs a new token of user and password: the old one expired, was lost with a restart, is
+ * from before a change of the users, or there was none because authentication was off until now.
+ */
+export function needsNewToken(error: unknown): boolean {
   return (
     error instanceof RpcError &&
-    error.code === Code.Unauthenticated &&
-    error.message.includes("invalid auth token")
+    /invalid auth token|revision of auth store is old|user name is empty/.test(error.message)
   );
+}
+
+/** The cluster knows no users, so that it wants no token either. */
+export function isAuthNotEnabled(error: unknown): boolean {
+  return error instanceof RpcError && error.message === FAULTS.authNotEnabled.message;
 }

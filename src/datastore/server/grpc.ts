@@ -66,7 +66,7 @@ export function serveGrpc(
   const method = options.methods.get(path);
   const encoding = headers["grpc-encoding"];
   if (method === undefined) {
-    call.fail(new RpcError(Code.Unimplemented, `unknown method ${path}`));
+    call.fail(new RpcError(Code.Unimplemented, unknownMethod(path)));
   } else if (encoding !== undefined && encoding !== "identity") {
     call.fail(new RpcError(Code.Unimplemented, `compression ${String(encoding)}`));
   } else {
@@ -74,6 +74,13 @@ export function serveGrpc(
     if (method.kind === "unary") call.serveUnary(method);
     else call.serveStream(method);
   }
+}
+
+/** In the words of Go's gRPC, which scripts look for. */
+function unknownMethod(path: string): string {
+  const [, service, method] = /^\/([^/]+)\/([^/]+)$/.exec(path) ?? [];
+  if (service === undefined || method === undefined) return `malformed method name: "${path}"`;
+  return `unknown method ${method} for service ${service}`;
 }
 
 class ServerCall {

@@ -34,6 +34,8 @@ export interface ListenerOptions {
   readonly grpc: GrpcOptions;
   readonly pages: (path: string) => Page;
   readonly tls?: TlsOptions | undefined;
+  /** For the log: a client that did not get through TLS, such as one of another CA. */
+  readonly onRejected: (error: Error, remoteAddress: string | undefined) => void;
 }
 
 /** The first bytes of HTTP/2 with prior knowledge, RFC 9113 §3.4: "PRI * HTTP/2.0…". */
@@ -153,7 +155,7 @@ function makeParts(options: ListenerOptions, tls: TlsOptions | undefined): Parts
     if (socket.alpnProtocol === "h2") http2.emit("connection", filterAuthority(socket));
     else http1.emit("connection", socket);
   });
-  server.on("tlsClientError", () => undefined);
+  server.on("tlsClientError", (error, socket) => options.onRejected(error, socket.remoteAddress));
   return { server, http2, http1, sockets, sessions };
 }
 
@@ -224,7 +226,8 @@ async function listen(
 }
 
 function unixPathOf(url: string): string | undefined {
-  return /^unix:(?:\/\/)?(\/.+)$/.exec(url)?.[1];
+  // `unix://dir/x` names a host "dir", not a path; it is refused as no URL of ours.
+  return /^unix:(?:\/\/(?=\/)|(?!\/\/))(\/.+)$/.exec(url)?.[1];
 }
 
 function parseTcpUrl(text: string): { protocol: string; host: string; port: number } {

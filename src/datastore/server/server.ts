@@ -1,6 +1,6 @@
 /** The embedded store as a server: the engine, and the sockets on which it speaks etcd's API. */
 import { readFileSync } from "node:fs";
-import type { TlsOptions } from "node:tls";
+import { createSecureContext, type TlsOptions } from "node:tls";
 import { messageOf } from "#std";
 import { datastoreError } from "../errors.ts";
 import { DEFAULT_MAX_REQUEST_BYTES, type Engine } from "../embedded/engine.ts";
@@ -16,6 +16,8 @@ export interface ServerOptions {
   readonly tls?: ServerTls | undefined;
   readonly maxRequestBytes?: number;
   readonly onInternalError?: (error: unknown, path: string) => void;
+  /** Hears of clients that did not get through TLS. */
+  readonly onRejected?: (error: Error, remoteAddress: string | undefined) => void;
 }
 
 export interface ServerTls {
@@ -45,10 +47,11 @@ export class DatastoreServer {
       maxMessageBytes: (options.maxRequestBytes ?? DEFAULT_MAX_REQUEST_BYTES) + OVERHEAD_BYTES,
       onInternalError: options.onInternalError ?? (() => undefined),
     };
+    const onRejected = options.onRejected ?? (() => undefined);
     const tls = options.tls === undefined ? undefined : readTls(options.tls);
     try {
       for (const url of options.listenUrls) {
-        listeners.push(await Listener.open(url, { grpc, pages, tls }));
+        listeners.push(await Listener.open(url, { grpc, pages, tls, onRejected }));
       }
     } catch (error) {
       await Promise.all(listeners.map((listener) => listener.close()));
@@ -82,18 +85,35 @@ function pages(path: string): Page {
 }
 
 function readTls(tls: ServerTls): TlsOptions {
-  const ca = tls.trustedCaFile === undefined ? undefined : read(tls.trustedCaFile);
-  if (tls.clientCertAuth && ca === undefined) {
+  const { certFile, keyFile, trustedCaFile, clientCertAuth } = tls;
+  if (clientCertAuth && trustedCaFile === undefined) {
     throw datastoreError("invalid", "--client-cert-auth needs --trusted-ca-file");
   }
+  const cert = read(certFile);
+  const key = read(keyFile);
+  try {
+    createSecureContext({ cert, key });
+  } catch (error) {
+    const text = `certificate ${certFile} with key ${keyFile}: ${messageOf(error)}`;
+    throw datastoreError("invalid", text, { cause: error });
+  }
   return {
-    cert: read(tls.certFile),
-    key: read(tls.keyFile),
-    ...(ca === undefined ? {} : { ca }),
-    requestCert: tls.clientCertAuth,
-    rejectUnauthorized: tls.clientCertAuth,
+    cert,
+    key,
+    ...(trustedCaFile === undefined ? {} : { ca: readCertificates(trustedCaFile) }),
+    requestCert: clientCertAuth,
+    rejectUnauthorized: clientCertAuth,
     minVersion: "TLSv1.2",
   };
+}
+
+/** OpenSSL takes a CA file without any certificate, and then refuses every client. */
+function readCertificates(path: string): Buffer {
+  const pem = read(path);
+  if (!pem.includes("-----BEGIN CERTIFICATE-----")) {
+    throw datastoreError("invalid", `${path} holds no certificate in PEM form`);
+  }
+  return pem;
 }
 
 function read(path: string): Buffer {

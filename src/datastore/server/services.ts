@@ -1,8 +1,10 @@
 /** etcd's services on the embedded engine; a method that is not here answers UNIMPLEMENTED. */
 import { create, type DescMethod, type MessageShape } from "@bufbuild/protobuf";
 import type { Engine } from "../embedded/engine.ts";
+import { faultError, FAULTS } from "../etcd/errors.ts";
 import {
   AlarmResponseSchema,
+  Auth,
   Cluster,
   DefragmentResponseSchema,
   HashKVResponseSchema,
@@ -56,6 +58,10 @@ export function etcdMethods(engine: Engine, member: MemberInfo): MethodTable {
         compactRevision: BigInt(engine.compactRevision),
       }),
     ),
+    // Clients that are given a user's name go on without a token when they hear this.
+    unary(Auth.method.authenticate, async () => {
+      throw faultError(FAULTS.authNotEnabled);
+    }),
     unary(Maintenance.method.defragment, async () => {
       await engine.defragment();
       return create(DefragmentResponseSchema, { header: engine.header() });
