@@ -24,22 +24,27 @@ const FLOWS_PER_STATE = 200;
 const STATES = LONG ? 100 : 12;
 const SEQUENCES = LONG ? 20 : 2;
 const STEPS = 12;
+const TRANSITIONS = LONG ? 10 : 2;
 const FLOWS_PER_STEP = 100;
 /** States that one sandbox runs through; so that nothing long-lived can hide a fault. */
 const STATES_PER_WORLD = 10;
 const world = goldenWorld();
 
 /** Through a file: the states are longer than an argument may be. */
-async function sendAll(states: readonly State[], incremental = false): Promise<number[][]> {
-  const script = fileURLToPath(new URL("inside/packets.ts", import.meta.url));
+async function withFile<T>(content: unknown, use: (file: string) => Promise<T>): Promise<T> {
   const dir = mkdtempSync(join(tmpdir(), "margay-packets-"));
   try {
     const file = join(dir, "states.json");
-    writeFileSync(file, JSON.stringify(states));
-    return await runInSandbox<number[][]>(script, { file, incremental });
+    writeFileSync(file, JSON.stringify(content));
+    return await use(file);
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }
+}
+
+function sendAll(states: readonly State[], incremental = false): Promise<number[][]> {
+  const script = fileURLToPath(new URL("inside/packets.ts", import.meta.url));
+  return withFile(states, (file) => runInSandbox<number[][]>(script, { file, incremental }));
 }
 
 function interfaceOf(name: string): string | undefined {
@@ -109,6 +114,29 @@ test(`one agent led from state to state: evaluate = packets, ${SEQUENCES} times 
       assert.deepEqual(differences(state, arrived), [], `seed ${seed}, step ${i}`);
     });
     assert.ok(allowed > STEPS * 2, `only ${allowed} packets passed: the test says little`);
+  }
+});
+
+test("between two states nothing gets through that both deny", async () => {
+  const base = Number(process.env["MARGAY_TEST_SEED"] ?? 1);
+  const script = fileURLToPath(new URL("inside/transitions.ts", import.meta.url));
+  for (let seed = base; seed < base + TRANSITIONS; seed++) {
+    const states = generateSequence(seed, 2, { flows: 300 });
+    const oracles = states.map(({ resources }) => new Oracle(messagesOf(resources)));
+    const allowed = (oracle: Oracle, flow: RawFlow): boolean =>
+      hasPath(oracle, flow) &&
+      evaluateForward(packetOf(flow), endOf(oracle, flow.from), endOf(oracle, flow.to)).verdict ===
+        "allow";
+    const flows = (states[0]?.flows ?? []).filter(
+      (flow) => !oracles.some((oracle) => allowed(oracle, flow)),
+    );
+    assert.ok(flows.length > 50, "there is something to deny");
+    const arrived = await withFile(
+      { states: states.map(({ resources }) => resources), flows },
+      (file) => runInSandbox<number[]>(script, { file, rounds: LONG ? 30 : 8 }),
+    );
+    const wrong = flows.filter(({ tag }) => arrived.includes(tag));
+    assert.deepEqual(wrong, [], `seed ${seed}`);
   }
 });
 
