@@ -28,6 +28,13 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
   label: resourceCommand("label", "add, change or remove labels"),
   patch: resourceCommand("patch", "change some fields of a resource"),
   validate: resourceCommand("validate", "check files without writing anything"),
+  policy: {
+    summary: "ask what policy says of a flow, and why",
+    load: async () => {
+      const { policyCommand } = await import("#ctl");
+      return (argv) => policyCommand(argv);
+    },
+  },
   felix: {
     summary: "run the node agent: policy from the datastore into the kernel",
     load: async () => (await import("#felix")).felixCommand,
@@ -51,6 +58,11 @@ const GROUPS: readonly {
     title: "Resources, in the datastore",
     commands: ["get", "apply", "create", "replace", "delete", "label", "patch", "validate"],
     examples: ["margay apply -f policy.yaml", "margay get networkpolicies -A -o wide"],
+  },
+  {
+    title: "Questions",
+    commands: ["policy"],
+    examples: ["margay policy eval --from shop/web-1 --to shop/db --port 5432"],
   },
   {
     title: "Services of a node",

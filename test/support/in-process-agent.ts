@@ -2,10 +2,11 @@
  * The agent's core without processes: v3 resources → validation and defaults → model → graph → the
  * Linux dataplane of this process's network namespace; and the same state for `evaluateForward`.
  */
-import { CalcGraph, type ToDataplane, type WorkloadEndpoint } from "#calc";
+import { CalcGraph, type ToDataplane } from "#calc";
+import { HostState } from "#ctl";
 import type { Dataplane } from "#dataplane";
 import { modelKeyText, resourceUpdates, type ModelUpdate } from "#model";
-import { PolicyState, type FlowEnd } from "#policy";
+import type { FlowEnd } from "#policy";
 import { DEFAULT_TIERS, validateResource, withDerivedMetadata } from "#resource";
 
 const AGENT_HOSTNAME = "host-a";
@@ -80,57 +81,23 @@ export async function program(
 
 /** The policy engine's view of the same messages. */
 export class Oracle {
-  readonly #state = new PolicyState();
-  readonly #endpoints = new Map<string, WorkloadEndpoint>();
+  readonly #host: HostState;
 
   constructor(messages: readonly ToDataplane[]) {
-    for (const message of messages) this.#take(message);
-  }
-
-  #take(message: ToDataplane): void {
-    switch (message.case) {
-      case "ipsetUpdate":
-        this.#state.ipSets.replace(message.value.id, message.value.type, message.value.members);
-        break;
-      case "ipsetDeltaUpdate":
-        this.#state.ipSets.update(
-          message.value.id,
-          message.value.addedMembers,
-          message.value.removedMembers,
-        );
-        break;
-      case "activePolicyUpdate":
-        this.#state.setPolicy(message.value.id, message.value.policy);
-        break;
-      case "activeProfileUpdate":
-        this.#state.setProfile(message.value.id.name, message.value.profile);
-        break;
-      case "workloadEndpointUpdate":
-        this.#endpoints.set(message.value.endpoint.name, message.value.endpoint);
-        break;
-      default:
-    }
+    this.#host = new HostState(messages);
   }
 
   /** Addresses behind a host interface; none when there is no endpoint. */
   addresses(interfaceName: string): readonly string[] {
-    const endpoint = this.#endpoints.get(interfaceName);
+    const endpoint = this.#host.workloadOn(interfaceName);
     const nets = [...(endpoint?.ipv4Nets ?? []), ...(endpoint?.ipv6Nets ?? [])];
     return nets.map((net) => net.replace(/\/.*/, ""));
   }
 
   /** The end of a flow that is the workload behind a host interface. */
   workload(interfaceName: string): FlowEnd {
-    const endpoint = this.#endpoints.get(interfaceName);
+    const endpoint = this.#host.workloadOn(interfaceName);
     if (endpoint === undefined) throw new Error(`no endpoint on ${interfaceName}`);
-    return {
-      kind: "workload",
-      program: {
-        tiers: endpoint.tiers,
-        profileIds: endpoint.profileIds,
-        lookups: this.#state,
-        disabled: endpoint.state !== "active",
-      },
-    };
+    return { kind: "workload", program: this.#host.program(endpoint) };
   }
 }

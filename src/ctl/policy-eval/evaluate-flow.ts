@@ -1,0 +1,187 @@
+/**
+ * One flow through a cluster: the sender's egress is decided on its node, the receiver's ingress on
+ * its own; with both on one node that node decides both.
+ *
+ * Not part of it: host endpoints (their names come as a note), routes, and what firewalls other
+ * than Margay do.
+ */
+import { parseIp, tryParseIp, type IpFamily } from "#ip";
+import {
+  DEFAULT_FORWARD_OPTIONS,
+  evaluateForward,
+  hasPorts,
+  parsePacket,
+  PROTOCOLS,
+  type FlowEnd,
+  type ForwardEvaluation,
+  type ForwardOptions,
+  type Packet,
+  type Verdict,
+} from "#policy";
+import { inputError } from "#std";
+import type { Cluster } from "./cluster.ts";
+import { addressOf, commonFamily, findEnd, type End } from "./ends.ts";
+import type { HostState } from "./host-state.ts";
+
+export interface FlowQuestion {
+  readonly from: string;
+  readonly to: string;
+  /** Name or number; `icmp` is the one of the flow's IP version. */
+  readonly protocol: string;
+  readonly port?: number;
+  readonly sourcePort?: number;
+  readonly icmpType?: number;
+  readonly icmpCode?: number;
+  readonly ipVersion?: IpFamily;
+  /** Only what this node decides. */
+  readonly node?: string;
+}
+
+export interface NodeAnswer {
+  readonly node: string;
+  readonly state: HostState;
+  readonly evaluation: ForwardEvaluation;
+}
+
+export interface FlowAnswer {
+  readonly packet: Packet;
+  readonly from: End;
+  readonly to: End;
+  readonly verdict: Verdict;
+  /** In the packet's order; empty when no node of the cluster has a say. */
+  readonly nodes: readonly NodeAnswer[];
+  readonly notes: readonly string[];
+}
+
+/** A client's usual port, where the question names none. */
+const ASSUMED_SOURCE_PORT = 40_000;
+const ECHO_REQUEST: Readonly<Record<IpFamily, number>> = { 4: 8, 6: 128 };
+
+/** Throws input errors: an end that is not there or not clear, a packet that cannot be. */
+export function evaluateFlow(cluster: Cluster, question: FlowQuestion): FlowAnswer {
+  const from = findEnd(question.from, cluster.resources);
+  const to = findEnd(question.to, cluster.resources);
+  const family = familyOf(question, from, to);
+  const { packet, notes } = packetOf(question, addressOf(from, family), addressOf(to, family));
+  const path = nodesOf(from, to).filter(
+    (node) => question.node === undefined || node === question.node,
+  );
+  if (question.node !== undefined && path.length === 0) {
+    throw inputError(
+      "bad-option",
+      `node ${question.node} has no part in it: ${from.name} and ${to.name} are on ${nodesOf(from, to).join(", ") || "no node of the cluster"}`,
+    );
+  }
+  const nodes: NodeAnswer[] = [];
+  let verdict: Verdict = "allow";
+  for (const node of path) {
+    const answer = answerOf(cluster, node, packet, from, to);
+    nodes.push(answer);
+    verdict = answer.evaluation.verdict;
+    if (verdict === "deny") break;
+  }
+  if (path.length === 0) notes.push("neither end is in the cluster: nothing of it is asked");
+  notes.push(...nodes.flatMap(hostEndpointNote));
+  notes.push(...cluster.unusable.map((text) => `agents pass over ${text}`));
+  return { packet, from, to, verdict, nodes, notes };
+}
+
+function familyOf(question: FlowQuestion, from: End, to: End): IpFamily {
+  if (question.ipVersion !== undefined) return question.ipVersion;
+  const named = tryParseIp(question.from) ?? tryParseIp(question.to);
+  return named?.family ?? commonFamily(from, to);
+}
+
+function nodesOf(from: End, to: End): string[] {
+  const nodes = [from, to].flatMap((end) => (end.kind === "outside" ? [] : [end.node]));
+  return [...new Set(nodes)];
+}
+
+function answerOf(cluster: Cluster, node: string, packet: Packet, from: End, to: End): NodeAnswer {
+  const state = cluster.host(node);
+  // A floating address has become the workload's own before policy sees the packet there.
+  const translated = to.kind === "workload" && to.node === node ? to.floating : undefined;
+  const seen = translated === undefined ? packet : { ...packet, dst: parseIp(translated.internal) };
+  const evaluation = evaluateForward(
+    seen,
+    endOn(node, from, state),
+    endOn(node, to, state),
+    optionsOf(cluster, node),
+  );
+  return { node, state, evaluation };
+}
+
+function endOn(node: string, end: End, state: HostState): FlowEnd {
+  if (end.kind === "outside" || end.node !== node) return { kind: "outside" };
+  if (end.kind === "host") return { kind: "host" };
+  const endpoint = state.workload(end.id);
+  if (endpoint !== undefined) return { kind: "workload", program: state.program(endpoint) };
+  throw inputError(
+    "no-endpoint",
+    `the agent of ${node} passes over ${end.name}: it has no address or no interface yet`,
+  );
+}
+
+/** The node's FelixConfiguration before the one for all, as agents read them. */
+function optionsOf(cluster: Cluster, node: string): ForwardOptions {
+  const specs = ["default", `node.${node}`].map((name) => {
+    const found = cluster.resources.find(
+      (one) => one.kind === "FelixConfiguration" && one.metadata.name === name,
+    );
+    return (found?.spec ?? {}) as Readonly<Record<string, unknown>>;
+  });
+  const spec = { ...specs[0], ...specs[1] };
+  const action = spec["defaultEndpointToHostAction"];
+  const word = typeof action === "string" ? action.toLowerCase() : "drop";
+  const port = spec["vxlanPort"];
+  const deniedVxlanPort = typeof port === "number" ? port : DEFAULT_FORWARD_OPTIONS.deniedVxlanPort;
+  const mayVxlan = spec["allowVXLANPacketsFromWorkloads"] === true;
+  return {
+    endpointToHost: word === "accept" || word === "return" ? word : "drop",
+    ...(mayVxlan || deniedVxlanPort === undefined ? {} : { deniedVxlanPort }),
+    allowIpIpFromWorkloads: spec["allowIPIPPacketsFromWorkloads"] === true,
+  };
+}
+
+function hostEndpointNote({ node, state }: NodeAnswer): string[] {
+  const names = state.hostEndpointNames();
+  if (names.length === 0) return [];
+  return [
+    `${node} has host endpoints (${names.join(", ")}); their policy is not part of this answer`,
+  ];
+}
+
+function packetOf(
+  question: FlowQuestion,
+  src: string,
+  dst: string,
+): { readonly packet: Packet; readonly notes: string[] } {
+  const isV6 = parseIp(src).family === 6;
+  const isPing = /^icmp(?:v?6)?$/i.test(question.protocol);
+  const protocol = isPing ? (isV6 ? "icmpv6" : "icmp") : question.protocol;
+  const bare = parsePacket({ src, dst, protocol });
+  const { icmpType, icmpCode, port, sourcePort } = question;
+  const notes: string[] = [];
+  if (hasPorts(bare.protocol)) {
+    refuse(icmpType ?? icmpCode, "--icmp-type and --icmp-code need --protocol icmp");
+    if (port === undefined) {
+      throw inputError("usage", `--protocol ${question.protocol} needs --port`);
+    }
+    if (sourcePort === undefined) notes.push(`source port ${ASSUMED_SOURCE_PORT} is assumed`);
+    const packet = { ...bare, srcPort: sourcePort ?? ASSUMED_SOURCE_PORT, dstPort: port };
+    return { packet, notes };
+  }
+  refuse(port ?? sourcePort, `--protocol ${question.protocol} has no ports`);
+  const isIcmp = bare.protocol === PROTOCOLS.icmp || bare.protocol === PROTOCOLS.icmpv6;
+  if (!isIcmp) {
+    refuse(icmpType ?? icmpCode, "--icmp-type and --icmp-code need --protocol icmp");
+    return { packet: bare, notes };
+  }
+  if (icmpType === undefined) notes.push("an echo request is assumed");
+  const type = icmpType ?? ECHO_REQUEST[bare.family];
+  return { packet: { ...bare, icmpType: type, icmpCode: icmpCode ?? 0 }, notes };
+}
+
+function refuse(value: number | undefined, message: string): void {
+  if (value !== undefined) throw inputError("usage", message);
+}

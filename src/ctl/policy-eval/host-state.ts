@@ -1,0 +1,93 @@
+/**
+ * What one host's dataplane was told: its policies, profiles and IP sets as `evaluate` asks for
+ * them, and its endpoints. Fed with the calculation graph's messages, in their order.
+ */
+import type { HostEndpoint, ToDataplane, WorkloadEndpoint, WorkloadEndpointId } from "#calc";
+import { PolicyState, type EndpointProgram } from "#policy";
+
+export class HostState {
+  readonly policies = new PolicyState();
+  readonly #workloads = new Map<string, WorkloadEndpoint>();
+  readonly #hostEndpoints = new Map<string, HostEndpoint>();
+
+  constructor(messages: readonly ToDataplane[] = []) {
+    for (const message of messages) this.take(message);
+  }
+
+  /** Messages about other things than policy and endpoints change nothing here. */
+  take(message: ToDataplane): void {
+    switch (message.case) {
+      case "workloadEndpointUpdate":
+        this.#workloads.set(keyOf(message.value.id), message.value.endpoint);
+        break;
+      case "workloadEndpointRemove":
+        this.#workloads.delete(keyOf(message.value.id));
+        break;
+      case "hostEndpointUpdate":
+        this.#hostEndpoints.set(message.value.id.endpointId, message.value.endpoint);
+        break;
+      case "hostEndpointRemove":
+        this.#hostEndpoints.delete(message.value.id.endpointId);
+        break;
+      default:
+        this.#takePolicy(message);
+    }
+  }
+
+  workload(id: WorkloadEndpointId): WorkloadEndpoint | undefined {
+    return this.#workloads.get(keyOf(id));
+  }
+
+  /** The workload behind a host-side interface. */
+  workloadOn(interfaceName: string): WorkloadEndpoint | undefined {
+    return this.#workloads.values().find(({ name }) => name === interfaceName);
+  }
+
+  /** Names of the host endpoints in force here. */
+  hostEndpointNames(): readonly string[] {
+    return [...this.#hostEndpoints.keys()].toSorted();
+  }
+
+  program(endpoint: WorkloadEndpoint): EndpointProgram {
+    return {
+      tiers: endpoint.tiers,
+      profileIds: endpoint.profileIds,
+      lookups: this.policies,
+      disabled: endpoint.state !== "active",
+    };
+  }
+
+  #takePolicy(message: ToDataplane): void {
+    const { ipSets } = this.policies;
+    switch (message.case) {
+      case "ipsetUpdate":
+        ipSets.replace(message.value.id, message.value.type, message.value.members);
+        break;
+      case "ipsetDeltaUpdate": {
+        const { id, addedMembers, removedMembers } = message.value;
+        ipSets.update(id, addedMembers, removedMembers);
+        break;
+      }
+      case "ipsetRemove":
+        ipSets.remove(message.value.id);
+        break;
+      case "activePolicyUpdate":
+        this.policies.setPolicy(message.value.id, message.value.policy);
+        break;
+      case "activePolicyRemove":
+        this.policies.removePolicy(message.value.id);
+        break;
+      case "activeProfileUpdate":
+        this.policies.setProfile(message.value.id.name, message.value.profile);
+        break;
+      case "activeProfileRemove":
+        this.policies.removeProfile(message.value.id.name);
+        break;
+      default:
+    }
+  }
+}
+
+function keyOf({ orchestratorId, workloadId, endpointId }: WorkloadEndpointId): string {
+  return `${orchestratorId}/${workloadId}/${endpointId}`;
+}

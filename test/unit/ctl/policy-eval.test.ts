@@ -1,0 +1,248 @@
+/** `margay policy eval`: answers, traces, ends that are not clear, and the packets that Felix let through. */
+import assert from "node:assert/strict";
+import { globSync, readFileSync } from "node:fs";
+import { Readable } from "node:stream";
+import { test } from "node:test";
+import { policyCommand } from "#ctl";
+import { validateResource, type Resource } from "#resource";
+import { Cluster, textsOfManifests } from "../../../src/ctl/policy-eval/cluster.ts";
+import { evaluateFlow } from "../../../src/ctl/policy-eval/evaluate-flow.ts";
+import { Ctl, type Ran } from "./harness.ts";
+
+const endpoint = (node: string, pod: string, ip: number, more = ""): string => `
+apiVersion: projectcalico.org/v3
+kind: WorkloadEndpoint
+metadata: {name: ${node.replace("-", "--")}-k8s-${pod.replace("-", "--")}-eth0, namespace: shop, labels: {app: ${pod}}}
+spec:
+  node: ${node}
+  orchestrator: k8s
+  pod: ${pod}
+  endpoint: eth0
+  interfaceName: cali${ip}
+  ipNetworks: [10.65.0.${ip}/32, "fd66::${ip}/128"]
+  profiles: [kns.shop]
+  ${more}
+---`;
+const CLUSTER = `
+apiVersion: projectcalico.org/v3
+kind: Node
+metadata: {name: host-a}
+spec: {bgp: {ipv4Address: 10.0.0.11/24}}
+---
+apiVersion: projectcalico.org/v3
+kind: Profile
+metadata: {name: kns.shop}
+spec:
+  ingress: [{action: Allow}]
+  egress: [{action: Allow}]
+---${endpoint("host-a", "web-1", 16)}${endpoint("host-b", "db", 17, "ipNATs: [{internalIP: 10.65.0.17, externalIP: 172.16.0.17}]")}
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: db, namespace: shop}
+spec:
+  selector: app == 'db'
+  types: [Ingress]
+  ingress:
+  - {action: Allow, protocol: UDP, destination: {ports: [53]}}
+  - action: Allow
+    protocol: TCP
+    source: {selector: app == 'web-1'}
+    destination: {ports: [5432, "8000:8010"]}
+`;
+
+async function run(ctl: Ctl, line: string, stdin = ""): Promise<Ran> {
+  let out = "";
+  let err = "";
+  const code = await policyCommand(["eval", ...line.split(" ")], {
+    stdout: { write: (text) => (out += text) },
+    stderr: { write: (text) => (err += text) },
+    stdin: Readable.from([stdin]),
+    connect: async () => ctl.client(),
+  });
+  return { code, out, err };
+}
+const onFiles = (line: string, text = CLUSTER): Promise<Ran> =>
+  run(new Ctl(), `-f - ${line}`, text);
+
+test("an allowed flow: the trace names what matched", async () => {
+  const { code, out } = await onFiles(
+    "--from shop/web-1 --to shop/db --port 5432 --source-port 999",
+  );
+  assert.equal(code, 0);
+  assert.equal(
+    out.replace(/s:[\w-]{38}/, "s:ID"),
+    `tcp 10.65.0.16:999 → 10.65.0.17:5432
+from  shop/web-1 (workload on host-a)
+to    shop/db (workload on host-b)
+
+egress of shop/web-1, on host-a: allow
+  profile kns.shop: allow by rule 0 (matches everything)
+    rule 0, allow: matches everything
+
+ingress of shop/db, on host-b: allow
+  tier default, NetworkPolicy/shop/db: allow by rule 1 (protocol, srcIpSetIds, dstPorts)
+    rule 0, allow: does not match protocol udp
+    rule 1, allow: matches protocol tcp and source in s:ID (selector app == 'web-1') and destination port 5432, 8000:8010
+
+verdict: allow (nothing denies it, on host-b)
+`,
+  );
+});
+
+test("the same from the datastore as from files", async () => {
+  const ctl = new Ctl();
+  assert.equal((await ctl.run(["apply", "-f", "-"], CLUSTER)).code, 0);
+  for (const port of [5432, 80]) {
+    const line = `--from shop/web-1 --to shop/db --port ${port} -o json`;
+    const fromStore = await run(ctl, line);
+    assert.equal(fromStore.code, 0, fromStore.err);
+    assert.deepEqual(JSON.parse(fromStore.out), JSON.parse((await onFiles(line)).out));
+  }
+});
+
+test("a denied flow ends with the tier's default; --expect makes it an exit code", async () => {
+  const line = "--from shop/web-1 --to shop/db --port 80";
+  const denied = await onFiles(`${line} --expect deny`);
+  assert.equal(denied.code, 0);
+  assert.match(
+    denied.out,
+    /tier default, end: deny \(default of the tier, which applies by NetworkPolicy\/shop\/db\)/,
+  );
+  assert.match(denied.out, /rule 1, allow: does not match destination port 5432, 8000:8010/);
+  const unexpected = await onFiles(`${line} --expect allow`);
+  assert.equal(unexpected.code, 1);
+  assert.equal(unexpected.err, "expected allow, but the verdict is deny\n");
+});
+
+test("JSON has every step of every node, with conditions in words", async () => {
+  const { out } = await onFiles(
+    "--from 203.0.113.9 --to 172.16.0.17 --port 53 -o json --protocol udp",
+  );
+  const answer = JSON.parse(out);
+  assert.equal(answer.verdict, "allow");
+  assert.equal(answer.packet.dst, "172.16.0.17");
+  assert.deepEqual(answer.from, { kind: "outside", name: "203.0.113.9" });
+  assert.deepEqual(
+    answer.nodes.map(({ node, reason }: { node: string; reason: string }) => [node, reason]),
+    [["host-b", "allowed"]],
+  );
+  const [step] = answer.nodes[0].parts[0].trace;
+  assert.deepEqual(step.rules[0].conditions, ["protocol udp", "destination port 53"]);
+});
+
+test("node, ICMP, IPv6 and the part of one node", async () => {
+  const host = await onFiles("--from shop/web-1 --to node/host-a --port 22");
+  assert.match(host.out, /verdict: deny \(defaultEndpointToHostAction/);
+  const returned = `${CLUSTER}---
+apiVersion: projectcalico.org/v3
+kind: FelixConfiguration
+metadata: {name: node.host-a}
+spec: {defaultEndpointToHostAction: Return}
+`;
+  const allowed = await onFiles("--from shop/web-1 --to 10.0.0.11 --port 22", returned);
+  assert.match(allowed.out, /verdict: allow/);
+  const ping = await onFiles("--from web-1 --to db --protocol icmp --ip-version 6");
+  assert.match(ping.out, /^icmpv6 type 128 code 0 fd66::16 → fd66::17\n/);
+  const part = await onFiles("--from web-1 --to db --port 80 --node host-a");
+  assert.match(part.out, /verdict: allow .*on host-a/);
+  const none = await onFiles("--from web-1 --to db --port 80 --node host-c");
+  assert.equal(none.code, 2);
+  assert.match(none.err, /node host-c has no part in it: .* are on host-a, host-b/);
+});
+
+test("host endpoints are named, not left unsaid", async () => {
+  const text = `${CLUSTER}---
+apiVersion: projectcalico.org/v3
+kind: HostEndpoint
+metadata: {name: uplink}
+spec: {node: host-b, interfaceName: eth0}
+`;
+  const { out } = await onFiles("--from web-1 --to db --port 5432", text);
+  assert.match(out, /note: host-b has host endpoints \(uplink\); their policy is not part/);
+});
+
+test("what is not clear is asked back, with exit code 2", async () => {
+  const twice = CLUSTER + "---" + endpoint("host-b", "web-1", 18).replace(/---$/, "");
+  const cases: readonly (readonly [string, RegExp, string?])[] = [
+    ["--from shop/webb-1 --to db --port 1", /no workload is called .*; did you mean shop\/web-1\?/],
+    [
+      "--from shop/web-1 --to db --port 1",
+      /any of 2 endpoints:\n {2}shop\/host--a-k8s-web--1-eth0 \(node host-a\)\n {2}shop\/host--b-k8s-web--1-eth0 \(node host-b\)/,
+      twice,
+    ],
+    ["--from web-1 --to db", /--protocol tcp needs --port/],
+    ["--from web-1 --to db --protocol icmp --port 1", /icmp has no ports/],
+    ["--from web-1 --to db --port 1 --icmp-type 8", /need --protocol icmp/],
+    ["--from web-1 --to db --port 70000", /expected a number from 0 to 65535/],
+    ["--from web-1 --to db --protocol tpc --port 1", /"tpc" is no protocol/],
+    ["--from web-1 --to 9.9.9.9 --port 1 --ip-version 6", /9\.9\.9\.9 has no IPv6 address/],
+  ];
+  for (const [line, message, text = CLUSTER] of cases) {
+    const { code, out, err } = await onFiles(line, text);
+    assert.equal(code, 2, line);
+    assert.equal(out, "", line);
+    assert.match(err, message, line);
+  }
+});
+
+test("help teaches by examples", async () => {
+  const { code, out } = await run(new Ctl(), "--help");
+  assert.equal(code, 0);
+  assert.match(out, /margay policy eval --from shop\/web-1 --to shop\/db --port 5432/);
+});
+
+interface Recorded {
+  readonly resources: readonly unknown[];
+  readonly arrived: readonly number[];
+  readonly flows: readonly {
+    readonly from: string;
+    readonly to: string;
+    readonly src?: string;
+    readonly dst: string;
+    readonly tag: number;
+    readonly proto: string;
+    readonly sport?: number;
+    readonly dport?: number;
+    readonly type?: number;
+    readonly code?: number;
+  }[];
+}
+
+/** The address of `mgq-p2` in the family of `like`. */
+const ownAddress = (name: string, like: string): string =>
+  `${like.includes(":") ? "fd66::" : "10.65.0."}${16 + Number(name.slice(-1))}`;
+
+test("the recorded packets between workloads arrived where the answer is allow", () => {
+  let flows = 0;
+  let allowed = 0;
+  for (const file of globSync("test/golden/packets/state-*.json").toSorted()) {
+    const { resources, arrived, flows: all } = JSON.parse(readFileSync(file, "utf8")) as Recorded;
+    const cluster = new Cluster(textsOfManifests(resources.map(validated)));
+    for (const flow of all.filter(({ from, to }) => /-p\d$/.test(from) && /-p\d$/.test(to))) {
+      const from = flow.src ?? ownAddress(flow.from, flow.dst);
+      if (from !== ownAddress(flow.from, flow.dst)) continue;
+      if (flow.dst !== ownAddress(flow.to, flow.dst)) continue;
+      const answer = evaluateFlow(cluster, {
+        from,
+        to: flow.dst,
+        protocol: flow.proto === "icmp6" ? "icmpv6" : flow.proto,
+        ...(flow.sport === undefined ? {} : { sourcePort: flow.sport }),
+        ...(flow.dport === undefined ? {} : { port: flow.dport }),
+        ...(flow.type === undefined ? {} : { icmpType: flow.type }),
+        ...(flow.code === undefined ? {} : { icmpCode: flow.code }),
+      });
+      if (answer.from.kind !== "workload" || answer.to.kind !== "workload") continue;
+      flows++;
+      const didArrive = arrived.includes(flow.tag);
+      if (didArrive) allowed++;
+      assert.equal(answer.verdict === "allow", didArrive, `${file} ${JSON.stringify(flow)}`);
+    }
+  }
+  assert.ok(flows > 500 && allowed > 20, `${flows} flows, ${allowed} arrived`);
+});
+
+function validated(resource: unknown): Resource {
+  const checked = validateResource(resource);
+  assert.ok(checked.ok, JSON.stringify(resource));
+  return checked.value;
+}
