@@ -24,7 +24,7 @@ const FLOWS_PER_STATE = 200;
 const STATES = LONG ? 100 : 12;
 const SEQUENCES = LONG ? 20 : 2;
 const STEPS = 12;
-const TRANSITIONS = LONG ? 10 : 2;
+const TRANSITIONS = LONG ? 6 : 2;
 const FLOWS_PER_STEP = 100;
 /** States that one sandbox runs through; so that nothing long-lived can hide a fault. */
 const STATES_PER_WORLD = 10;
@@ -133,7 +133,7 @@ test("between two states nothing gets through that both deny", async () => {
     assert.ok(flows.length > 50, "there is something to deny");
     const arrived = await withFile(
       { states: states.map(({ resources }) => resources), flows },
-      (file) => runInSandbox<number[]>(script, { file, rounds: LONG ? 30 : 8 }),
+      (file) => runInSandbox<number[]>(script, { file, rounds: LONG ? 20 : 8 }),
     );
     const wrong = flows.filter(({ tag }) => arrived.includes(tag));
     assert.deepEqual(wrong, [], `seed ${seed}`);
