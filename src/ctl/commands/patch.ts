@@ -16,11 +16,13 @@ export async function patchCommand(context: CommandContext): Promise<number> {
   const client = await context.client();
   const resource: Resource = await client.get(info.kind, name, namespaceFor(info, options));
   const patched = type === "json" ? jsonPatch(resource, patch) : mergePatch(resource, patch);
-  const result = validateResource(patched, { unknownFields: "error" });
-  if (!result.ok) {
+  const errors = newErrors(resource, patched);
+  // With fields that a newer Calico stored, which stay as they are.
+  const result = validateResource(patched, { unknownFields: "keep" });
+  if (!result.ok || errors.length > 0) {
     throw inputError(
       "invalid-resource",
-      result.errors.map((error) => `${kindName} ${name}: ${formatFieldError(error)}`).join("\n"),
+      errors.map((error) => `${kindName} ${name}: ${error}`).join("\n"),
     );
   }
   const { kind, metadata } = result.value;
@@ -30,6 +32,19 @@ export async function patchCommand(context: CommandContext): Promise<number> {
   await client.update(result.value);
   io.stdout.write(`Successfully patched 1 '${info.kind}' resource\n`);
   return 0;
+}
+
+/** What is wrong after the patch, without fields that were unknown before it already. */
+function newErrors(resource: Resource, patched: unknown): readonly string[] {
+  const before = new Set(strictErrors(resource));
+  const kept = validateResource(patched, { unknownFields: "keep" });
+  const always = kept.ok ? [] : kept.errors.map(formatFieldError);
+  return [...new Set([...always, ...strictErrors(patched).filter((error) => !before.has(error))])];
+}
+
+function strictErrors(value: unknown): readonly string[] {
+  const result = validateResource(value, { unknownFields: "error" });
+  return result.ok ? [] : result.errors.map(formatFieldError);
 }
 
 function patchType(text: string): (typeof TYPES)[number] {

@@ -2,16 +2,15 @@
  * One HTTP/2 connection to an etcd endpoint: opened on use, shared by all calls, watched by pings
  * while calls are open, replaced when it broke.
  */
-import {
-  connect,
-  constants,
-  type ClientHttp2Session,
-  type ClientHttp2Stream,
-  type ClientSessionOptions,
-  type SecureClientSessionOptions,
+import type {
+  ClientHttp2Session,
+  ClientHttp2Stream,
+  ClientSessionOptions,
+  SecureClientSessionOptions,
 } from "node:http2";
 import { messageOf } from "#std";
 import { datastoreError } from "../errors.ts";
+import { NGHTTP2_CANCEL } from "../grpc/client.ts";
 
 export interface SessionTimes {
   /** Silence before a PING, ms; etcd ends connections that ping more often than every 5 s. */
@@ -95,11 +94,12 @@ export class EtcdSession {
 
   close(): void {
     clearTimeout(this.pingTimer);
-    this.session?.destroy(undefined, constants.NGHTTP2_CANCEL);
+    this.session?.destroy(undefined, NGHTTP2_CANCEL);
     this.session = undefined;
   }
 
   private async open(): Promise<ClientHttp2Session> {
+    const { connect } = await import("node:http2");
     const session = connect(this.authority, {
       ...this.options,
       maxSessionMemory: MAX_SESSION_MEMORY_MB,
@@ -158,7 +158,7 @@ export class EtcdSession {
     } else if (!session.destroyed) {
       session.destroy(
         this.unavailable(new Error(`no answer to a ping within ${this.times.pingTimeoutMs} ms`)),
-        constants.NGHTTP2_CANCEL,
+        NGHTTP2_CANCEL,
       );
     }
     return alive;

@@ -2,7 +2,7 @@
  * gRPC calls over an HTTP/2 connection: unary, and streams in both directions. A call that ends
  * without a status, because the connection broke or the peer reset it, is UNAVAILABLE.
  */
-import { constants, type ClientHttp2Stream, type IncomingHttpHeaders } from "node:http2";
+import type { ClientHttp2Stream, IncomingHttpHeaders } from "node:http2";
 import {
   create,
   type DescMessage,
@@ -47,7 +47,8 @@ export type Client<S extends DescService> = {
 };
 
 const MAX_MESSAGE_BYTES = 2 ** 31 - 1;
-const { NGHTTP2_CANCEL } = constants;
+/** RFC 9113 §7; a number, so that this file loads without Node's HTTP/2 and TLS. */
+export const NGHTTP2_CANCEL = 0x8;
 
 export function makeClient<S extends DescService>(service: S, open: OpenStream): Client<S> {
   const methods = service.methods.map((method) => [method.localName, callerOf(method, open)]);

@@ -263,3 +263,30 @@ test("a CalicoAPIConfig file names the datastore; a slip in it is told", async (
   await assert.rejects(datastoreSettings(join(path, "other.cfg"), {}), /expected CalicoAPIConfig/);
   await assert.rejects(datastoreSettings(join(path, "none.cfg"), {}), /none\.cfg/);
 });
+
+test("fields that a newer Calico stored survive patch and label; a patch cannot add any", async () => {
+  const ctl = new Ctl();
+  const key = "/calico/resources/v3/projectcalico.org/tiers/future";
+  const stored = {
+    kind: "Tier",
+    apiVersion: "projectcalico.org/v3",
+    metadata: { name: "future", newMeta: { a: 1 } },
+    spec: { order: 5, newThing: { x: [1, 2] } },
+  };
+  await ctl.store.put(key, JSON.stringify(stored));
+  const patch = (text: string) => ctl.run(["patch", "tier", "future", "-p", text]);
+  assert.deepEqual(await patch('{"spec":{"order":6}}'), {
+    code: 0,
+    out: "Successfully patched 1 'Tier' resource\n",
+    err: "",
+  });
+  assert.equal((await ctl.run(["label", "tier", "future", "a=b"])).code, 0);
+  const refused = await patch('{"spec":{"ordre":7}}');
+  assert.equal(refused.code, 1);
+  assert.match(refused.err, /spec\.ordre/);
+  assert.doesNotMatch(refused.err, /newThing/);
+  const after = JSON.parse((await ctl.store.get(key)).kv?.value ?? "") as typeof stored;
+  assert.equal(after.spec.order, 6);
+  assert.deepEqual(after.spec.newThing, stored.spec.newThing);
+  assert.deepEqual(after.metadata.newMeta, stored.metadata.newMeta);
+});
