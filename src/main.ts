@@ -28,6 +28,8 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
   label: resourceCommand("label", "add, change or remove labels"),
   patch: resourceCommand("patch", "change some fields of a resource"),
   validate: resourceCommand("validate", "check files without writing anything"),
+  diff: resourceCommand("diff", "show what apply would change"),
+  explain: resourceCommand("explain", "show the fields of a kind"),
   policy: {
     summary: "ask what policy says of a flow, and why",
     load: async () => {
@@ -56,8 +58,15 @@ const GROUPS: readonly {
 }[] = [
   {
     title: "Resources, in the datastore",
-    commands: ["get", "apply", "create", "replace", "delete", "label", "patch", "validate"],
-    examples: ["margay apply -f policy.yaml", "margay get networkpolicies -A -o wide"],
+    commands: [
+      ...["get", "apply", "create", "replace", "delete", "label", "patch", "validate"],
+      ...["diff", "explain"],
+    ],
+    examples: [
+      "margay diff -f policy.yaml",
+      "margay apply -f policy.yaml",
+      "margay get networkpolicies -A -o wide",
+    ],
   },
   {
     title: "Questions",

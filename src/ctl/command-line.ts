@@ -11,6 +11,8 @@ export const COMMANDS = [
   "label",
   "patch",
   "validate",
+  "diff",
+  "explain",
 ] as const;
 export type CommandName = (typeof COMMANDS)[number];
 
@@ -104,6 +106,14 @@ const SHAPES: Readonly<Record<CommandName, (program: Command) => void>> = {
       "Check files without reading or writing a datastore",
     );
   },
+  diff: (program) => {
+    ignored(namespace(files(program))).description("Show what apply would change");
+  },
+  explain: (program) => {
+    program
+      .description("Show the fields of a kind: type, meaning, default, limits")
+      .argument("<kind[.field]>", "kind, plural or short name; then a path of fields");
+  },
 };
 
 const KIND_LIST = [
@@ -181,4 +191,18 @@ Examples:
 
 Needs no datastore: fit for a commit hook or CI.
 ${MANIFEST_HELP}`,
+  diff: `
+Examples:
+  margay diff -f policy.yaml
+  margay diff -f policies/ -R || echo "the store is not as the files say"
+
+Exit code: 0 when apply would change nothing, 1 when it would, 2 on an error. Colours on a terminal,
+unless NO_COLOR is set.`,
+  explain: `
+Examples:
+  margay explain gnp
+  margay explain networkpolicy.spec.ingress
+  margay explain gnp.spec.ingress.source.selector
+
+${KIND_LIST}`,
 };

@@ -1,6 +1,6 @@
 /**
- * `margay get|create|apply|replace|delete|label|patch|validate`: reads the command line, connects,
- * runs one command, turns errors into one clear message and the exit code (0 or 1).
+ * `margay get|create|apply|replace|delete|label|patch|validate|diff|explain`: reads the command line, connects,
+ * runs one command, turns errors into one clear message and the exit code (0 or 1; of diff 2).
  */
 import { CommanderError } from "commander";
 import { MargayError, messageOf } from "#std";
@@ -8,6 +8,8 @@ import { connect } from "./connect.ts";
 import type { Client } from "./client.ts";
 import { COMMANDS, programFor, type CommandName } from "./command-line.ts";
 import { createCommand, applyCommand, replaceCommand } from "./commands/write.ts";
+import { diffCommand } from "./commands/diff.ts";
+import { explainCommand } from "./commands/explain.ts";
 import { deleteCommand } from "./commands/delete.ts";
 import { getCommand } from "./commands/get.ts";
 import { labelCommand } from "./commands/label.ts";
@@ -17,7 +19,7 @@ import type { CommandContext, Options } from "./command-context.ts";
 
 /** The world around a command; tests bring their own. */
 export interface CtlIo {
-  readonly stdout: { write(text: string): unknown };
+  readonly stdout: { write(text: string): unknown; readonly isTTY?: boolean };
   readonly stderr: { write(text: string): unknown; readonly isTTY?: boolean };
   readonly stdin: NodeJS.ReadableStream;
   readonly connect: (configFile: string | undefined) => Promise<Client>;
@@ -34,6 +36,8 @@ const RUN: Readonly<Record<CommandName, Command>> = {
   label: labelCommand,
   patch: patchCommand,
   validate: validateCommand,
+  diff: diffCommand,
+  explain: explainCommand,
 };
 
 /** Resolves with the exit code; never rejects for what a user can mend. */
@@ -60,7 +64,7 @@ export async function runCtl(name: string, argv: readonly string[], io: CtlIo): 
   try {
     program.parse([...argv], { from: "user" });
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 1;
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : failed(name);
     throw error;
   }
   return await execute(name, program.args, program.opts(), io);
@@ -84,10 +88,15 @@ async function execute(
   } catch (error) {
     if (!(error instanceof MargayError) || error.kind === "bug") throw error;
     io.stderr.write(`${messageOf(error)}\n`);
-    return 1;
+    return failed(name);
   } finally {
     await client?.store.close();
   }
+}
+
+/** A 1 of `diff` says that something differs. */
+function failed(name: CommandName): number {
+  return name === "diff" ? 2 : 1;
 }
 
 function isCommand(name: string): name is CommandName {
