@@ -57,7 +57,11 @@ const SHAPES: Readonly<Record<CommandName, (program: Command) => void>> = {
       .argument("[kind]", "kind, plural or short name; several with commas")
       .argument("[name...]", "names; all of the namespace when left out")
       .option("-A, --all-namespaces", "resources of every namespace")
-      .option("-o, --output <format>", "table, wide, yaml, json, name, custom-columns=A,B", "table")
+      .option(
+        "-o, --output <format>",
+        "table, wide, yaml, json, name, custom-columns=A,B, jsonpath={.a.b}",
+        "table",
+      )
       .option("--export", "leave out uid, revision and creation time");
   },
   create: (program) => {
@@ -136,6 +140,8 @@ Examples:
   margay get np db -n shop -o yaml            one policy, as it can be applied again with --export
   margay get gnp -o custom-columns=NAME,ORDER,SELECTOR
   margay get tier,gnp -o name
+  margay get gnp allow-web -o jsonpath='{.spec.selector}'
+  margay get np -A -o jsonpath='{range .items[*]}{.metadata.name} {.spec.order}{"\\n"}{end}'
 
 ${KIND_LIST}`,
   create: `

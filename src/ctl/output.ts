@@ -2,14 +2,17 @@
 import { encodePretty, kindInfo, toYaml, type Kind, type Resource } from "#resource";
 import { compareBytes, didYouMean, inputError } from "#std";
 import { COLUMNS, type TableContext } from "./columns.ts";
+import { parseJsonPath, printJsonPath, type Template } from "./json-path.ts";
 import { textTable } from "./text-table.ts";
 
 const FORMATS = ["table", "ps", "wide", "yaml", "json", "name"] as const;
 const CUSTOM = "custom-columns=";
+const JSON_PATH = "jsonpath=";
 
 export type OutputFormat =
   | { readonly format: (typeof FORMATS)[number] }
-  | { readonly format: "custom"; readonly columns: readonly string[] };
+  | { readonly format: "custom"; readonly columns: readonly string[] }
+  | { readonly format: "jsonpath"; readonly template: Template };
 
 /** Throws `bad-option`. */
 export function parseFormat(text: string): OutputFormat {
@@ -19,10 +22,13 @@ export function parseFormat(text: string): OutputFormat {
     const names = text.slice(CUSTOM.length).split(",");
     return { format: "custom", columns: names.map((name) => name.trim().toUpperCase()) };
   }
+  if (text.startsWith(JSON_PATH)) {
+    return { format: "jsonpath", template: parseJsonPath(text.slice(JSON_PATH.length)) };
+  }
   const guess = didYouMean(text, FORMATS);
   throw inputError(
     "bad-option",
-    `output format ${JSON.stringify(text)} is not known: one of ${FORMATS.join(", ")}, ${CUSTOM}NAME,…` +
+    `output format ${JSON.stringify(text)} is not known: one of ${FORMATS.join(", ")}, ${CUSTOM}NAME,…, ${JSON_PATH}{.path}` +
       (guess === undefined ? "" : `; did you mean ${guess}?`),
   );
 }
@@ -45,6 +51,9 @@ export interface PrintOptions {
 
 export function print(groups: readonly Printed[], options: PrintOptions): string {
   const { format } = options.format;
+  if (options.format.format === "jsonpath") {
+    return printJsonPath(options.format.template, asDocument(groups, options));
+  }
   if (format === "yaml") return toYaml(asDocument(groups, options));
   if (format === "json") return printJson(groups, options);
   if (format === "name") {
