@@ -59,8 +59,16 @@ const GROUPS: readonly {
   {
     title: "Resources, in the datastore",
     commands: [
-      ...["get", "apply", "create", "replace", "delete", "label", "patch", "validate"],
-      ...["diff", "explain"],
+      "get",
+      "apply",
+      "create",
+      "replace",
+      "delete",
+      "label",
+      "patch",
+      "validate",
+      "diff",
+      "explain",
     ],
     examples: [
       "margay diff -f policy.yaml",
@@ -128,7 +136,7 @@ async function main(argv: readonly string[]): Promise<number> {
       }
       return main([more[0], "--help"]);
     case "completion":
-      return completion(more[0]);
+      return await completion(more[0]);
     default:
       return run(name, more);
   }
@@ -170,28 +178,18 @@ function version(): string {
   return (JSON.parse(text) as { version: string }).version;
 }
 
-function completion(shell: string | undefined): number {
+async function completion(shell: string | undefined): Promise<number> {
+  const { completionScript } = await import("#ctl");
   const names = [...Object.keys(COMMANDS), ...Object.keys(OTHER)].toSorted();
-  switch (shell ?? "") {
-    case "bash":
-      process.stdout.write(`complete -o default -W "${names.join(" ")}" margay\n`);
-      return 0;
-    case "zsh":
-      process.stdout.write(
-        `#compdef margay\n_arguments '1:command:(${names.join(" ")})' '*:file:_files'\n`,
-      );
-      return 0;
-    case "fish":
-      process.stdout.write(
-        `complete -c margay -n __fish_use_subcommand -f -a "${names.join(" ")}"\n`,
-      );
-      return 0;
-    default:
-      process.stderr.write(
-        "margay completion bash|zsh|fish\n  e.g. source <(margay completion bash)\n",
-      );
-      return 1;
+  const script = completionScript(shell ?? "", names);
+  if (script !== undefined) {
+    process.stdout.write(script);
+    return 0;
   }
+  process.stderr.write(
+    "margay completion bash|zsh|fish\n  e.g. source <(margay completion bash)\n",
+  );
+  return 1;
 }
 
 /** One clear line; the stack only when asked for. */

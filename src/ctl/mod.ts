@@ -4,5 +4,6 @@ export { connect, datastoreSettings } from "./connect.ts";
 export { ensureInitialised } from "./initialise.ts";
 export { ctlCommand, runCtl, type CtlIo } from "./run.ts";
 export { datastoreCommand } from "./commands/datastore.ts";
+export { completionScript } from "./completion.ts";
 export { policyCommand } from "./commands/policy.ts";
 export { HostState } from "./policy-eval/host-state.ts";

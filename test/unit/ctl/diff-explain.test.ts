@@ -1,7 +1,7 @@
 /** `margay diff` and `margay explain`. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import { array, assert as check, constantFrom, property } from "fast-check";
 import { KINDS } from "#resource";
 import { unifiedDiff } from "../../../src/ctl/unified-diff.ts";
 import { Ctl } from "./harness.ts";
@@ -77,11 +77,11 @@ function patched(before: string, diff: string): string {
 }
 
 test("a diff that is applied gives the second text", () => {
-  const text = fc
-    .array(fc.constantFrom("a", "b", "c", "d"), { maxLength: 40 })
-    .map((lines) => lines.map((line) => `${line}\n`).join(""));
-  fc.assert(
-    fc.property(text, text, (before, after) => {
+  const text = array(constantFrom("a", "b", "c", "d"), { maxLength: 40 }).map((lines) =>
+    lines.map((line) => `${line}\n`).join(""),
+  );
+  check(
+    property(text, text, (before, after) => {
       const diff = unifiedDiff(before, after);
       assert.equal(patched(before, diff), after);
       assert.equal(diff === "", before === after);
