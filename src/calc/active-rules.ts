@@ -4,6 +4,7 @@
  * all.
  */
 import type { ModelPolicy } from "#model";
+import { DEFAULT_ALLOW_PROFILE } from "#resource";
 import { parseComposedSelector, type Labels } from "#selector";
 import { RefCounts } from "#std";
 import { LabelIndex } from "./label-index.ts";
@@ -35,6 +36,13 @@ const NO_ENTITY = {
 } as const;
 const DENY = [{ action: "deny", source: NO_ENTITY, destination: NO_ENTITY }] as const;
 const DENY_ALL: ModelRuleLists = { inboundRules: DENY, outboundRules: DENY };
+const ALLOW = [{ action: "allow", source: NO_ENTITY, destination: NO_ENTITY }] as const;
+const ALLOW_ALL: ModelRuleLists = { inboundRules: ALLOW, outboundRules: ALLOW };
+
+/** What a profile that is not in the datastore does: it denies, but for the one that every datastore has. */
+function rulesOfAbsent(name: string): ModelRuleLists {
+  return name === DEFAULT_ALLOW_PROFILE ? ALLOW_ALL : DENY_ALL;
+}
 
 export class ActiveRules {
   readonly #events: ActiveRulesEvents;
@@ -107,12 +115,13 @@ export class ActiveRules {
   setProfileRules(name: string, rules: ModelRuleLists | null): void {
     if (rules === null) this.#profileRules.delete(name);
     else this.#profileRules.set(name, rules);
-    if (this.#profileUsers.has(name)) this.#events.onProfileActive(name, rules ?? DENY_ALL);
+    if (this.#profileUsers.has(name))
+      this.#events.onProfileActive(name, rules ?? rulesOfAbsent(name));
   }
 
   #useProfile(name: string): void {
     if (!this.#profileUsers.increment(name)) return;
-    this.#events.onProfileActive(name, this.#profileRules.get(name) ?? DENY_ALL);
+    this.#events.onProfileActive(name, this.#profileRules.get(name) ?? rulesOfAbsent(name));
   }
 
   #releaseProfile(name: string): void {

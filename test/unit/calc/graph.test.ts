@@ -278,3 +278,20 @@ test("what cannot be decided is told with the policy or profile, not ignored", (
     allow: undefined,
   });
 });
+
+test("profiles that are not stored: one allows, as in every datastore; any other denies", () => {
+  const [endpoint] = workload("a", "10.0.0.1/32", {});
+  assert.ok(endpoint?.key.kind === "WorkloadEndpoint" && endpoint.value !== null);
+  const profileIds = ["projectcalico-default-allow", "nobody-made-this"];
+  const listing = { key: endpoint.key, value: { ...endpoint.value, profileIds } } as ModelUpdate;
+  const profiles = pick(started([listing]).flush(), "activeProfileUpdate");
+  const actions = profiles.map(({ id, profile }) => [
+    id.name,
+    profile.inboundRules.map((rule) => rule.action),
+    profile.outboundRules.map((rule) => rule.action),
+  ]);
+  assert.deepEqual(actions.toSorted(), [
+    ["nobody-made-this", ["deny"], ["deny"]],
+    ["projectcalico-default-allow", ["allow"], ["allow"]],
+  ]);
+});
