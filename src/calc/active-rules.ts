@@ -137,7 +137,7 @@ export class ActiveRules {
     const policy = this.#policies.get(id);
     const wanted =
       policy !== undefined &&
-      (policy.performanceHints.includes(EVERYWHERE) || this.#index.matchesOfSelector(id).size > 0);
+      (policy.performanceHints.includes(EVERYWHERE) || this.#index.matchCount(id) > 0);
     if (wanted) {
       const isNew = !this.#active.has(id);
       this.#active.add(id);

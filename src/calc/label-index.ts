@@ -1,50 +1,77 @@
 /**
- * Which selectors match which labelled items, kept up to date. Items inherit labels from parents
- * (profiles): own labels win, then the first parent in the item's order that has the label. Selectors
- * and items are shelved by label and value, so a change costs what is related to it, not all there is.
+ * Which selectors match which labelled items, kept up to date from both sides. Items inherit labels
+ * from parents (profiles): own labels win, then the first parent in the item's order that has the
+ * label.
+ *
+ *     item changes    → the selectors shelved under its labels are evaluated, the others never seen
+ *     selector comes  → the items shelved under the selector's most telling label are evaluated
+ *
+ * So a change costs what is related to it, not all there is.
  */
-import { isUnsatisfiable, type LabelGetter, type Labels, type Selector } from "#selector";
-import { MultiMap } from "#std";
-import { LabelShelf, SelectorShelf } from "./label-shelves.ts";
+import type { LabelGetter, Labels, Selector } from "#selector";
+import { ItemShelves, SelectorShelves, type Shelved } from "./label-shelves.ts";
 
 const NO_LABELS: Labels = {};
 
-class Item<I> implements LabelGetter {
+interface Parent<S, I> {
+  readonly name: string;
+  /** Undefined: there is no such profile (yet); it gives nothing. */
+  labels: Labels | undefined;
+  readonly items: Set<Item<S, I>>;
+}
+
+/** A selector in the index. */
+class Filed<S> implements Shelved {
+  readonly id: S;
+  readonly selector: Selector;
+  label: string | undefined;
+  values: readonly string[] | undefined;
+  matchCount = 0;
+  /** Set while one item's matches are compared. */
+  mark = 0;
+
+  constructor(id: S, selector: Selector) {
+    this.id = id;
+    this.selector = selector;
+  }
+}
+
+class Item<S, I> implements LabelGetter {
   readonly id: I;
   labels: Labels;
-  parents: readonly string[];
-  readonly #parentLabels: ReadonlyMap<string, Labels>;
+  parents: readonly Parent<S, I>[];
+  matches: readonly Filed<S>[] = [];
 
-  constructor(id: I, labels: Labels, parents: readonly string[], all: ReadonlyMap<string, Labels>) {
+  constructor(id: I, labels: Labels, parents: readonly Parent<S, I>[]) {
     this.id = id;
     this.labels = labels;
     this.parents = parents;
-    this.#parentLabels = all;
   }
 
+  /** A text can only be the item's own: what every object inherits is functions. */
   get(label: string): string | undefined {
-    const own = ownValue(this.labels, label);
-    if (own !== undefined) return own;
-    for (const parent of this.parents) {
-      const inherited = ownValue(this.#parentLabels.get(parent) ?? NO_LABELS, label);
-      if (inherited !== undefined) return inherited;
+    const own: unknown = this.labels[label];
+    if (typeof own === "string") return own;
+    for (const { labels } of this.parents) {
+      const inherited: unknown = labels?.[label];
+      if (typeof inherited === "string") return inherited;
     }
     return undefined;
   }
 
-  /** Every label that may have a value, perhaps twice. */
-  *effective(): Generator<readonly [string, string]> {
-    yield* Object.entries(this.labels);
+  /** Every label with its effective value; one that two parents have alike may come twice. */
+  eachLabel(visit: (label: string, value: string) => void): void {
+    const { labels } = this;
+    for (const label in labels) visit(label, labels[label] ?? "");
     for (const parent of this.parents) {
-      for (const [label, value] of Object.entries(this.#parentLabels.get(parent) ?? NO_LABELS)) {
-        if (this.get(label) === value) yield [label, value];
+      const inherited = parent.labels;
+      if (inherited === undefined) continue;
+      for (const label in inherited) {
+        const value = inherited[label] ?? "";
+        if (this.get(label) === value && typeof labels[label] !== "string") visit(label, value);
       }
     }
   }
-}
-
-function ownValue(labels: Labels, label: string): string | undefined {
-  return Object.hasOwn(labels, label) ? labels[label] : undefined;
 }
 
 export interface LabelIndexEvents<S, I> {
@@ -54,182 +81,202 @@ export interface LabelIndexEvents<S, I> {
 
 export class LabelIndex<S, I> {
   readonly #events: LabelIndexEvents<S, I>;
-  readonly #items = new Map<I, Item<I>>();
-  readonly #parents = new Map<string, Labels>();
-  readonly #children = new MultiMap<string, I>();
-  readonly #selectors = new Map<S, Selector>();
-  readonly #matchesOfItem = new MultiMap<I, S>();
-  readonly #matchesOfSelector = new MultiMap<S, I>();
-  readonly #itemShelf = new LabelShelf<I>();
-  readonly #parentShelf = new LabelShelf<string>();
-  readonly #selectorShelf = new SelectorShelf<S>();
+  readonly #items = new Map<I, Item<S, I>>();
+  readonly #parents = new Map<string, Parent<S, I>>();
+  readonly #selectors = new Map<S, Filed<S>>();
+  readonly #selectorShelves = new SelectorShelves<Filed<S>>();
+  readonly #itemShelves = new ItemShelves<Item<S, I>>();
+  #mark = 0;
 
   constructor(events: LabelIndexEvents<S, I>) {
     this.#events = events;
   }
 
-  matchesOfItem(item: I): ReadonlySet<S> {
-    return this.#matchesOfItem.get(item);
+  matchesOfItem(id: I): readonly S[] {
+    return (this.#items.get(id)?.matches ?? []).map((filed) => filed.id);
   }
 
-  matchesOfSelector(selector: S): ReadonlySet<I> {
-    return this.#matchesOfSelector.get(selector);
+  /** How many items the selector matches. */
+  matchCount(id: S): number {
+    return this.#selectors.get(id)?.matchCount ?? 0;
   }
 
   /** Idempotent; replaces what the item was. */
-  setItem(id: I, labels: Labels, parents: readonly string[]): void {
-    let item = this.#items.get(id);
-    if (item === undefined) {
-      item = new Item(id, labels, parents, this.#parents);
+  setItem(id: I, labels: Labels, parentNames: readonly string[]): void {
+    const known = this.#items.get(id);
+    const parents = this.#parentsOf(parentNames, known?.parents);
+    if (known === undefined) {
+      const item = new Item<S, I>(id, labels, parents);
       this.#items.set(id, item);
-    } else {
-      if (sameLabels(item.labels, labels) && sameList(item.parents, parents)) return;
-      this.#itemShelf.remove(id, item.labels);
-      for (const parent of item.parents) this.#children.delete(parent, id);
-      item.labels = labels;
-      item.parents = parents;
+      for (const parent of parents) parent.items.add(item);
+      this.#itemShelves.add(item);
+      this.#rematch(item);
+      return;
     }
-    this.#itemShelf.add(id, labels);
-    for (const parent of parents) this.#children.add(parent, id);
-    this.#rescanItem(item);
+    if (parents === known.parents && sameLabels(known.labels, labels)) return;
+    this.#itemShelves.remove(known);
+    known.labels = labels;
+    if (parents !== known.parents) this.#adopt(known, parents);
+    this.#itemShelves.add(known);
+    this.#rematch(known);
   }
 
   /** Stops its matches. Unknown ids are ignored. */
   deleteItem(id: I): void {
     const item = this.#items.get(id);
     if (item === undefined) return;
-    for (const selector of this.#matchesOfItem.get(id)) this.#stop(selector, id);
-    this.#itemShelf.remove(id, item.labels);
-    for (const parent of item.parents) this.#children.delete(parent, id);
+    this.#itemShelves.remove(item);
     this.#items.delete(id);
+    this.#adopt(item, []);
+    const { matches } = item;
+    item.matches = [];
+    for (const filed of matches) this.#stopped(filed, item);
   }
 
   /** `null` when the parent has no labels (any more). */
   setParent(name: string, labels: Labels | null): void {
-    const before = this.#parents.get(name) ?? NO_LABELS;
-    const after = labels ?? NO_LABELS;
-    const changed = changedLabels(before, after);
-    if (changed.size === 0) return;
-    this.#parentShelf.remove(name, before);
-    this.#parentShelf.add(name, after);
-    if (labels === null) this.#parents.delete(name);
-    else this.#parents.set(name, labels);
-    for (const child of this.#children.get(name)) {
-      const item = this.#items.get(child);
-      if (item !== undefined) this.#rescanItem(item, changed);
+    const parent = this.#parents.get(name) ?? this.#addParent(name);
+    const after = labels ?? undefined;
+    if (sameLabels(parent.labels ?? NO_LABELS, after ?? NO_LABELS)) {
+      parent.labels = after;
+    } else {
+      for (const item of parent.items) this.#itemShelves.remove(item);
+      parent.labels = after;
+      for (const item of parent.items) {
+        this.#itemShelves.add(item);
+        this.#rematch(item);
+      }
     }
+    this.#dropUnused(parent);
   }
 
   /** Idempotent; replaces the selector of that id. */
   setSelector(id: S, selector: Selector): void {
     const before = this.#selectors.get(id);
-    if (before?.canonical === selector.canonical) return;
-    if (before !== undefined) this.#selectorShelf.remove(id, before);
-    this.#selectors.set(id, selector);
-    this.#selectorShelf.add(id, selector);
-    for (const item of this.#matchesOfSelector.get(id)) {
-      const known = this.#items.get(item);
-      if (known === undefined || !selector.matchesWith(known)) this.#stop(id, item);
-    }
-    for (const item of this.#candidates(selector)) {
-      if (selector.matchesWith(item)) this.#start(id, item.id);
+    if (before?.selector.canonical === selector.canonical) return;
+    const filed = new Filed(id, selector);
+    this.#selectors.set(id, filed);
+    if (before !== undefined) this.#exchange(before, filed);
+    this.#selectorShelves.add(filed, this.#itemShelves);
+    this.#itemShelves.claim(filed, this.#items.values());
+    for (const item of this.#candidates(filed)) {
+      if (item.matches.includes(filed) || !selector.matchesWith(item)) continue;
+      item.matches = [...item.matches, filed];
+      this.#started(filed, item);
     }
   }
 
   deleteSelector(id: S): void {
-    const selector = this.#selectors.get(id);
-    if (selector === undefined) return;
-    for (const item of this.#matchesOfSelector.get(id)) this.#stop(id, item);
-    this.#selectorShelf.remove(id, selector);
+    const filed = this.#selectors.get(id);
+    if (filed === undefined) return;
     this.#selectors.delete(id);
-  }
-
-  /** `changed`: only selectors that look at one of these labels can answer otherwise than before. */
-  #rescanItem(item: Item<I>, changed?: ReadonlySet<string>): void {
-    const concerns = (selector: Selector): boolean =>
-      changed === undefined || intersects(selector.usedLabels, changed);
-    for (const id of this.#matchesOfItem.get(item.id)) {
-      const selector = this.#selectors.get(id);
-      if (selector === undefined || (concerns(selector) && !selector.matchesWith(item))) {
-        this.#stop(id, item.id);
-      }
+    for (const item of this.#matching(filed)) {
+      item.matches = item.matches.filter((one) => one !== filed);
+      this.#stopped(filed, item);
     }
-    const consider = (id: S): void => {
-      const selector = this.#selectors.get(id);
-      if (selector !== undefined && concerns(selector) && selector.matchesWith(item)) {
-        this.#start(id, item.id);
-      }
-    };
-    for (const id of this.#selectorShelf.unrestricted) consider(id);
-    for (const [label, value] of item.effective()) {
-      for (const id of this.#selectorShelf.forLabel(label)) consider(id);
-      for (const id of this.#selectorShelf.forValue(label, value)) consider(id);
+    this.#unshelve(filed);
+  }
+
+  /** What both selectors match goes over silently, the rest stops. */
+  #exchange(before: Filed<S>, after: Filed<S>): void {
+    for (const item of this.#matching(before)) {
+      const stays = after.selector.matchesWith(item);
+      const others = item.matches.filter((one) => one !== before);
+      item.matches = stays ? [...others, after] : others;
+      if (stays) after.matchCount++;
+      else this.#events.onMatchStopped(before.id, item.id);
+    }
+    this.#unshelve(before);
+  }
+
+  #unshelve(filed: Filed<S>): void {
+    this.#selectorShelves.remove(filed);
+    this.#itemShelves.release(filed);
+  }
+
+  /** Starts are told before stops, so that what moves from one match to another does not flap. */
+  #rematch(item: Item<S, I>): void {
+    const before = item.matches;
+    const was = ++this.#mark;
+    for (const filed of before) filed.mark = was;
+    const is = ++this.#mark;
+    const now: Filed<S>[] = [];
+    let started: Filed<S>[] | undefined;
+    this.#selectorShelves.eachCandidate(item, (filed) => {
+      if (filed.mark === is || !filed.selector.matchesWith(item)) return;
+      if (filed.mark !== was) (started ??= []).push(filed);
+      filed.mark = is;
+      now.push(filed);
+    });
+    if (now.length === 0 && before.length === 0) return;
+    item.matches = now;
+    const stopped = before.filter((filed) => filed.mark !== is);
+    for (const filed of started ?? []) this.#started(filed, item);
+    for (const filed of stopped) this.#stopped(filed, item);
+  }
+
+  #started(filed: Filed<S>, item: Item<S, I>): void {
+    filed.matchCount++;
+    this.#events.onMatchStarted(filed.id, item.id);
+  }
+
+  #stopped(filed: Filed<S>, item: Item<S, I>): void {
+    filed.matchCount--;
+    this.#events.onMatchStopped(filed.id, item.id);
+  }
+
+  /** Items that the selector may match; none twice, since an item has one value of a label. */
+  #candidates(filed: Filed<S>): Iterable<Item<S, I>> {
+    return this.#itemShelves.candidates(filed) ?? this.#items.values();
+  }
+
+  /** A copy, as the matches are about to change. */
+  #matching(filed: Filed<S>): readonly Item<S, I>[] {
+    const found: Item<S, I>[] = [];
+    if (filed.matchCount === 0) return found;
+    for (const item of this.#candidates(filed)) if (item.matches.includes(filed)) found.push(item);
+    return found;
+  }
+
+  #parentsOf(
+    names: readonly string[],
+    known: readonly Parent<S, I>[] | undefined,
+  ): readonly Parent<S, I>[] {
+    if (known?.length === names.length && names.every((name, at) => known[at]?.name === name)) {
+      return known;
+    }
+    return [...new Set(names)].map((name) => this.#parents.get(name) ?? this.#addParent(name));
+  }
+
+  #addParent(name: string): Parent<S, I> {
+    const parent: Parent<S, I> = { name, labels: undefined, items: new Set() };
+    this.#parents.set(name, parent);
+    return parent;
+  }
+
+  #adopt(item: Item<S, I>, parents: readonly Parent<S, I>[]): void {
+    const left = item.parents;
+    item.parents = parents;
+    for (const parent of parents) parent.items.add(item);
+    for (const parent of left) {
+      if (parents.includes(parent)) continue;
+      parent.items.delete(item);
+      this.#dropUnused(parent);
     }
   }
 
-  /** Items that keep the selector's cheapest restriction; perhaps the same twice. */
-  *#candidates(selector: Selector): Generator<Item<I>> {
-    let best: { label: string; values: readonly string[] | undefined; cost: number } | undefined;
-    for (const [label, restriction] of selector.restrictions) {
-      if (isUnsatisfiable(restriction)) return;
-      if (!restriction.mustBePresent) continue;
-      const values = restriction.mustHaveOneOfValues;
-      const cost =
-        this.#itemShelf.count(label, values) +
-        this.#childrenOf(this.#parentShelf.find(label, values));
-      if (best === undefined || cost < best.cost) best = { label, values, cost };
-    }
-    if (best === undefined || best.cost >= this.#items.size) {
-      yield* this.#items.values();
-      return;
-    }
-    for (const id of this.#itemShelf.find(best.label, best.values)) yield* this.#itemOf(id);
-    for (const parent of this.#parentShelf.find(best.label, best.values)) {
-      for (const id of this.#children.get(parent)) yield* this.#itemOf(id);
-    }
+  #dropUnused(parent: Parent<S, I>): void {
+    if (parent.items.size === 0 && parent.labels === undefined) this.#parents.delete(parent.name);
   }
-
-  *#itemOf(id: I): Generator<Item<I>> {
-    const item = this.#items.get(id);
-    if (item !== undefined) yield item;
-  }
-
-  #childrenOf(parents: Iterable<string>): number {
-    let count = 0;
-    for (const parent of parents) count += this.#children.get(parent).size;
-    return count;
-  }
-
-  #start(selector: S, item: I): void {
-    if (!this.#matchesOfSelector.add(selector, item)) return;
-    this.#matchesOfItem.add(item, selector);
-    this.#events.onMatchStarted(selector, item);
-  }
-
-  #stop(selector: S, item: I): void {
-    if (!this.#matchesOfSelector.delete(selector, item)) return;
-    this.#matchesOfItem.delete(item, selector);
-    this.#events.onMatchStopped(selector, item);
-  }
-}
-
-function sameList(a: readonly string[], b: readonly string[]): boolean {
-  return a.length === b.length && a.every((one, index) => one === b[index]);
 }
 
 function sameLabels(a: Labels, b: Labels): boolean {
-  return a === b || changedLabels(a, b).size === 0;
-}
-
-function changedLabels(a: Labels, b: Labels): ReadonlySet<string> {
-  const changed = new Set<string>();
-  for (const label of Object.keys(a)) if (a[label] !== ownValue(b, label)) changed.add(label);
-  for (const label of Object.keys(b)) if (b[label] !== ownValue(a, label)) changed.add(label);
-  return changed;
-}
-
-function intersects(a: ReadonlySet<string>, b: ReadonlySet<string>): boolean {
-  const [small, large] = a.size <= b.size ? [a, b] : [b, a];
-  for (const one of small) if (large.has(one)) return true;
-  return false;
+  if (a === b) return true;
+  let more = 0;
+  for (const label in a) {
+    if (a[label] !== b[label]) return false;
+    more++;
+  }
+  for (const _ in b) more--;
+  return more === 0;
 }

@@ -1,119 +1,223 @@
-/** Shelves of the label index: what carries a label, and what asks for one. */
-import { isUnsatisfiable, type Labels, type Selector } from "#selector";
-import { MultiMap } from "#std";
+/**
+ * Shelves of the label index: selectors under the label that tells most about them, and items under
+ * the labels that selectors are shelved under.
+ */
+import { isUnsatisfiable, type Selector } from "#selector";
 
-/** Label → value → ids. */
-export class LabelShelf<I> {
-  readonly #byLabel = new Map<string, MultiMap<string, I>>();
+/** Where a selector is: undefined label: nothing tells; undefined values: the label with any value. */
+export interface Shelved {
+  readonly selector: Selector;
+  label: string | undefined;
+  values: readonly string[] | undefined;
+}
 
-  add(id: I, labels: Labels): void {
-    for (const [label, value] of Object.entries(labels)) {
-      let byValue = this.#byLabel.get(label);
-      if (byValue === undefined) this.#byLabel.set(label, (byValue = new MultiMap()));
-      byValue.add(value, id);
-    }
-  }
-
-  remove(id: I, labels: Labels): void {
-    for (const [label, value] of Object.entries(labels)) {
-      const byValue = this.#byLabel.get(label);
-      byValue?.delete(value, id);
-      if (byValue?.size === 0) this.#byLabel.delete(label);
-    }
-  }
-
-  /** Ids with one of the values, or with any value. */
-  *find(label: string, values: readonly string[] | undefined): Generator<I> {
-    const byValue = this.#byLabel.get(label);
-    if (byValue === undefined) return;
-    for (const value of values ?? byValue.keys()) yield* byValue.get(value);
-  }
-
-  count(label: string, values: readonly string[] | undefined): number {
-    const byValue = this.#byLabel.get(label);
-    if (byValue === undefined) return 0;
-    let count = 0;
-    for (const value of values ?? byValue.keys()) count += byValue.get(value).size;
-    return count;
-  }
+export interface Labelled {
+  get(label: string): string | undefined;
+  /** Every label with its effective value, perhaps some twice. */
+  eachLabel(visit: (label: string, value: string) => void): void;
 }
 
 /** More values than this are as good as any value. */
 const MANY_VALUES = 100;
+/** Labels of items that are indexed one by one; when more are asked for, all of them are. */
+const MAX_SINGLE_LABELS = 32;
+/** Labels that nothing asks for any more and that stay indexed: policies come and go. */
+const MAX_IDLE_LABELS = 16;
 
-type Place =
-  | { readonly kind: "nowhere" }
-  | { readonly kind: "unrestricted" }
-  | { readonly kind: "label"; readonly label: string }
-  | { readonly kind: "values"; readonly label: string; readonly values: readonly string[] };
+interface SelectorShelf<F> {
+  readonly byValue: Map<string, Set<F>>;
+  readonly anyValue: Set<F>;
+}
 
-/** Selectors by the one label that narrows them most. */
-export class SelectorShelf<S> {
-  readonly unrestricted = new Set<S>();
-  readonly #byLabel = new MultiMap<string, S>();
-  readonly #byValue = new Map<string, MultiMap<string, S>>();
+export class SelectorShelves<F extends Shelved> {
+  readonly #shelves = new Map<string, SelectorShelf<F>>();
+  readonly #unshelved = new Set<F>();
 
-  add(id: S, selector: Selector): void {
-    const place = placeOf(selector);
-    switch (place.kind) {
-      case "nowhere":
+  /** Chooses the selector's place. */
+  add(filed: F, items: Pick<ItemShelves<Labelled>, "cost">): void {
+    let cheapest = Number.POSITIVE_INFINITY;
+    for (const [label, restriction] of filed.selector.restrictions) {
+      const listed = restriction.mustHaveOneOfValues;
+      const values = listed !== undefined && listed.length <= MANY_VALUES ? listed : undefined;
+      if (isUnsatisfiable(restriction)) {
+        // Matches nothing ever: no item looks where there is no value.
+        filed.label = label;
+        filed.values = [];
         return;
-      case "unrestricted":
-        this.unrestricted.add(id);
-        return;
-      case "label":
-        this.#byLabel.add(place.label, id);
-        return;
-      case "values": {
-        let byValue = this.#byValue.get(place.label);
-        if (byValue === undefined) this.#byValue.set(place.label, (byValue = new MultiMap()));
-        for (const value of place.values) byValue.add(value, id);
       }
+      if (!restriction.mustBePresent) continue;
+      const cost = this.#cost(label, values) + items.cost(label, values);
+      if (cost >= cheapest) continue;
+      cheapest = cost;
+      filed.label = label;
+      filed.values = values;
     }
+    if (filed.label === undefined) this.#unshelved.add(filed);
+    else this.#put(filed, filed.label);
   }
 
-  remove(id: S, selector: Selector): void {
-    const place = placeOf(selector);
-    switch (place.kind) {
-      case "nowhere":
-        return;
-      case "unrestricted":
-        this.unrestricted.delete(id);
-        return;
-      case "label":
-        this.#byLabel.delete(place.label, id);
-        return;
-      case "values": {
-        const byValue = this.#byValue.get(place.label);
-        for (const value of place.values) byValue?.delete(value, id);
-        if (byValue?.size === 0) this.#byValue.delete(place.label);
-      }
+  remove(filed: F): void {
+    if (filed.label === undefined) {
+      this.#unshelved.delete(filed);
+      return;
     }
+    const shelf = this.#shelves.get(filed.label);
+    if (shelf === undefined) return;
+    shelf.anyValue.delete(filed);
+    for (const value of filed.values ?? []) {
+      const set = shelf.byValue.get(value);
+      set?.delete(filed);
+      if (set?.size === 0) shelf.byValue.delete(value);
+    }
+    if (shelf.anyValue.size === 0 && shelf.byValue.size === 0) this.#shelves.delete(filed.label);
   }
 
-  forLabel(label: string): ReadonlySet<S> {
-    return this.#byLabel.get(label);
+  /** Selectors that may match the item, perhaps some twice. */
+  eachCandidate(item: Labelled, visit: (filed: F) => void): void {
+    if (this.#shelves.size > 0) {
+      item.eachLabel((label, value) => {
+        const shelf = this.#shelves.get(label);
+        if (shelf === undefined) return;
+        const ofValue = shelf.byValue.get(value);
+        if (ofValue !== undefined) for (const filed of ofValue) visit(filed);
+        for (const filed of shelf.anyValue) visit(filed);
+      });
+    }
+    for (const filed of this.#unshelved) visit(filed);
   }
 
-  forValue(label: string, value: string): ReadonlySet<S> {
-    return this.#byValue.get(label)?.get(value) ?? NONE;
+  #put(filed: F, label: string): void {
+    let shelf = this.#shelves.get(label);
+    if (shelf === undefined) {
+      shelf = { byValue: new Map(), anyValue: new Set() };
+      this.#shelves.set(label, shelf);
+    }
+    if (filed.values === undefined) shelf.anyValue.add(filed);
+    else for (const value of filed.values) putInto(shelf.byValue, value, filed);
+  }
+
+  /**
+   * Every later change of an item with such a label pays for each selector beside, so an empty
+   * place is worth most, whatever label comes first in the text.
+   */
+  #cost(label: string, values: readonly string[] | undefined): number {
+    const shelf = this.#shelves.get(label);
+    if (values === undefined) return 1e9 + 1e4 * (shelf?.anyValue.size ?? 0);
+    let beside = 0;
+    for (const value of values) beside += shelf?.byValue.get(value)?.size ?? 0;
+    return 1e4 * beside + values.length;
   }
 }
 
-const NONE: ReadonlySet<never> = new Set<never>();
+export class ItemShelves<T extends Labelled> {
+  readonly #shelves = new Map<string, Map<string, Set<T>>>();
+  /** Label → how many selectors are shelved under it. */
+  readonly #claims = new Map<string, number>();
+  readonly #idle = new Set<string>();
+  #hasAllLabels = false;
 
-function placeOf(selector: Selector): Place {
-  let best: Place = { kind: "unrestricted" };
-  let fewest = Number.POSITIVE_INFINITY;
-  for (const [label, restriction] of selector.restrictions) {
-    if (isUnsatisfiable(restriction)) return { kind: "nowhere" };
-    const values = restriction.mustHaveOneOfValues;
-    if (values !== undefined && values.length <= MANY_VALUES) {
-      if (values.length < fewest) best = { kind: "values", label, values };
-      fewest = Math.min(fewest, values.length);
-    } else if (restriction.mustBePresent && best.kind === "unrestricted") {
-      best = { kind: "label", label };
+  /** Makes sure that the items are shelved under the selector's label. */
+  claim({ label, values }: Shelved, items: Iterable<T>): void {
+    if (label === undefined || values?.length === 0) return;
+    this.#claims.set(label, (this.#claims.get(label) ?? 0) + 1);
+    this.#idle.delete(label);
+    if (this.#hasAllLabels || this.#shelves.has(label)) return;
+    if (this.#shelves.size < MAX_SINGLE_LABELS) this.#shelve(label, items);
+    else this.#shelveAll(items);
+  }
+
+  release({ label, values }: Shelved): void {
+    if (label === undefined || values?.length === 0) return;
+    const left = (this.#claims.get(label) ?? 0) - 1;
+    if (left > 0) {
+      this.#claims.set(label, left);
+      return;
+    }
+    this.#claims.delete(label);
+    if (this.#hasAllLabels) return;
+    this.#idle.add(label);
+    if (this.#idle.size <= MAX_IDLE_LABELS) return;
+    for (const idle of this.#idle) this.#shelves.delete(idle);
+    this.#idle.clear();
+  }
+
+  add(item: T): void {
+    if (!this.#hasAllLabels && this.#shelves.size === 0) return;
+    item.eachLabel((label, value) => {
+      const shelf = this.#shelfFor(label);
+      if (shelf !== undefined) putInto(shelf, value, item);
+    });
+  }
+
+  /** Call before the item's labels, or those that it inherits, change. */
+  remove(item: T): void {
+    if (this.#shelves.size === 0) return;
+    item.eachLabel((label, value) => {
+      const shelf = this.#shelves.get(label);
+      const set = shelf?.get(value);
+      if (shelf === undefined || set === undefined) return;
+      set.delete(item);
+      if (set.size > 0) return;
+      shelf.delete(value);
+      if (this.#hasAllLabels && shelf.size === 0) this.#shelves.delete(label);
+    });
+  }
+
+  /** Items that may match, each once; undefined: any may. */
+  candidates({ label, values }: Shelved): Iterable<T> | undefined {
+    if (label === undefined) return undefined;
+    const shelf = this.#shelves.get(label);
+    if (shelf === undefined || values?.length === 0) return [];
+    return flatten(shelf, values ?? shelf.keys());
+  }
+
+  /** What it costs to look at the items of that place; an unknown number, and a shelf to be made. */
+  cost(label: string, values: readonly string[] | undefined): number {
+    const shelf = this.#shelves.get(label);
+    if (shelf === undefined) return this.#hasAllLabels ? 0 : 5000;
+    let count = 0;
+    for (const value of values ?? []) count += shelf.get(value)?.size ?? 0;
+    return 10 * Math.min(count, 900);
+  }
+
+  #shelve(label: string, items: Iterable<T>): void {
+    const shelf = new Map<string, Set<T>>();
+    this.#shelves.set(label, shelf);
+    for (const item of items) {
+      const value = item.get(label);
+      if (value !== undefined) putInto(shelf, value, item);
     }
   }
-  return best;
+
+  /** Beyond some labels, a pass over the items for each would cost more than the memory. */
+  #shelveAll(items: Iterable<T>): void {
+    this.#hasAllLabels = true;
+    this.#shelves.clear();
+    this.#idle.clear();
+    for (const item of items) this.add(item);
+  }
+
+  #shelfFor(label: string): Map<string, Set<T>> | undefined {
+    const known = this.#shelves.get(label);
+    if (known !== undefined || !this.#hasAllLabels) return known;
+    const shelf = new Map<string, Set<T>>();
+    this.#shelves.set(label, shelf);
+    return shelf;
+  }
+}
+
+function putInto<T>(shelf: Map<string, Set<T>>, value: string, one: T): void {
+  const set = shelf.get(value);
+  if (set === undefined) shelf.set(value, new Set([one]));
+  else set.add(one);
+}
+
+function* flatten<T>(
+  shelf: ReadonlyMap<string, ReadonlySet<T>>,
+  values: Iterable<string>,
+): Generator<T, undefined> {
+  for (const value of values) {
+    const set = shelf.get(value);
+    if (set !== undefined) yield* set;
+  }
 }

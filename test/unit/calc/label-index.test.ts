@@ -46,7 +46,7 @@ const step = fc.oneof(
 
 test("matches are those of brute force, and told exactly when they change", () => {
   fc.assert(
-    fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+    fc.property(fc.array(step, { maxLength: 40 }), fc.nat({ max: 40 }), (steps, crowd) => {
       const told = new Set<string>();
       const index = new LabelIndex<number, string>({
         onMatchStarted: (selector, id) => {
@@ -55,10 +55,12 @@ test("matches are those of brute force, and told exactly when they change", () =
         },
         onMatchStopped: (selector, id) => assert.ok(told.delete(`${selector} ${id}`)),
       });
+      // Selectors of labels that nobody has; many of them make the index shelve all labels.
+      for (let i = 0; i < crowd; i++) index.setSelector(100 + i, parseSelector(`has(other-${i})`));
       const items = new Map<string, { labels: Record<string, string>; parents: string[] }>();
       const parents = new Map<string, Record<string, string>>();
       const selectors = new Map<number, string>();
-      for (const one of steps) {
+      for (const [at, one] of steps.entries()) {
         switch (one.op) {
           case "item":
             items.set(one.id, one);
@@ -81,6 +83,7 @@ test("matches are those of brute force, and told exactly when they change", () =
             selectors.delete(one.id);
             index.deleteSelector(one.id);
         }
+        index.deleteSelector(100 + at);
         const expected: string[] = [];
         for (const [selector, text] of selectors) {
           for (const [id, own] of items) {
@@ -95,4 +98,31 @@ test("matches are those of brute force, and told exactly when they change", () =
     }),
     { numRuns: 500 },
   );
+});
+
+test("a selector goes where few others are, whatever its text says first", () => {
+  const index = new LabelIndex<number, string>({ onMatchStarted() {}, onMatchStopped() {} });
+  let evaluated = 0;
+  for (let i = 0; i < 1000; i++) {
+    const selector = parseSelector(`(ns == "n") && (app == "a${i}")`);
+    const matchesWith = selector.matchesWith.bind(selector);
+    selector.matchesWith = (labels) => {
+      evaluated++;
+      return matchesWith(labels);
+    };
+    index.setSelector(i, selector);
+  }
+  index.setItem("i", { ns: "n", app: "a7" }, []);
+  assert.deepEqual(index.matchesOfItem("i"), [7]);
+  assert.ok(evaluated < 5, `${evaluated} of 1000 selectors were evaluated`);
+});
+
+test("labels named like what every object has are labels like others", () => {
+  const index = new LabelIndex<number, string>({ onMatchStarted() {}, onMatchStopped() {} });
+  index.setSelector(1, parseSelector("has(constructor)"));
+  index.setSelector(2, parseSelector("!has(toString)"));
+  index.setItem("plain", { a: "x" }, ["p"]);
+  assert.deepEqual(index.matchesOfItem("plain"), [2]);
+  index.setParent("p", { constructor: "c", toString: "t" });
+  assert.deepEqual(index.matchesOfItem("plain"), [1]);
 });
