@@ -38,10 +38,9 @@ export interface IpSetEvents {
   onMemberRemoved(id: IpSetId, member: string): void;
 }
 
-/** What an item contributes: blocks, and addresses with ports. */
+/** What an item contributes: blocks, and their addresses with ports. */
 interface Contribution {
   readonly nets: readonly string[];
-  readonly addresses: readonly string[];
   readonly ports: readonly EndpointPort[];
 }
 
@@ -93,8 +92,8 @@ export class IpSetIndex {
   }
 
   setWorkload(item: string, endpoint: ModelWorkloadEndpoint): void {
-    const addresses = [...endpoint.ipv4Nets, ...endpoint.ipv6Nets].map(addressOf);
-    this.#set(item, addresses, endpoint);
+    const nets = [...endpoint.ipv4Nets, ...endpoint.ipv6Nets];
+    this.#set(item, nets, endpoint);
   }
 
   setHostEndpoint(item: string, endpoint: ModelHostEndpoint): void {
@@ -103,7 +102,7 @@ export class IpSetIndex {
 
   setNetworkSet(item: string, set: ModelNetworkSet): void {
     const nets = [...new Set(set.nets)].flatMap(withoutCatchAll);
-    this.#update(item, { nets, addresses: [], ports: [] });
+    this.#update(item, { nets, ports: [] });
     this.#index.setItem(item, set.labels, set.profileIds);
   }
 
@@ -121,8 +120,8 @@ export class IpSetIndex {
     addresses: readonly string[],
     endpoint: Pick<ModelWorkloadEndpoint, "ports" | "labels" | "profileIds">,
   ): void {
-    const unique = [...new Set(addresses)];
-    this.#update(item, { nets: unique.map(hostBlock), addresses: unique, ports: endpoint.ports });
+    const nets = addresses.length === 1 ? addresses.map(hostBlock) : unique(addresses);
+    this.#update(item, { nets, ports: endpoint.ports });
     this.#index.setItem(item, endpoint.labels, endpoint.profileIds);
   }
 
@@ -187,7 +186,7 @@ function* membersOf(definition: IpSetDefinition, from: Contribution): Generator<
   for (const port of from.ports) {
     if (port.name !== namedPort.name || !PORT_PROTOCOLS.has(port.protocol)) continue;
     if (namedPort.protocol !== "any" && namedPort.protocol !== port.protocol) continue;
-    for (const address of from.addresses) yield `${address},${port.protocol}:${port.port}`;
+    for (const net of from.nets) yield `${addressOf(net)},${port.protocol}:${port.port}`;
   }
 }
 
@@ -200,8 +199,15 @@ function addressOf(block: string): string {
   return slash < 0 ? block : block.slice(0, slash);
 }
 
+/** The same text where it is one: what the input holds is not held twice. */
 function hostBlock(address: string): string {
-  return `${address}/${address.includes(":") ? 128 : 32}`;
+  if (address.includes("/") && isSingleAddress(address)) return address;
+  const ip = addressOf(address);
+  return `${ip}/${ip.includes(":") ? 128 : 32}`;
+}
+
+function unique(addresses: readonly string[]): readonly string[] {
+  return [...new Set(addresses.map(hostBlock))];
 }
 
 /** Interval sets of kernels cannot hold a block of length 0, but they can its halves. */
@@ -213,7 +219,6 @@ function withoutCatchAll(net: string): readonly string[] {
 function sameContribution(a: Contribution, b: Contribution): boolean {
   return (
     sameList(a.nets, b.nets) &&
-    sameList(a.addresses, b.addresses) &&
     a.ports.length === b.ports.length &&
     a.ports.every((port, index) => samePort(port, b.ports[index]))
   );

@@ -17,7 +17,8 @@ interface Parent<S, I> {
   readonly name: string;
   /** Undefined: there is no such profile (yet); it gives nothing. */
   labels: Labels | undefined;
-  readonly items: Set<Item<S, I>>;
+  /** Absent until an item names the parent: most profiles concern one index only. */
+  items: Set<Item<S, I>> | undefined;
 }
 
 /** A selector in the index. */
@@ -108,7 +109,7 @@ export class LabelIndex<S, I> {
     if (known === undefined) {
       const item = new Item<S, I>(id, labels, parents);
       this.#items.set(id, item);
-      for (const parent of parents) parent.items.add(item);
+      for (const parent of parents) addChild(parent, item);
       this.#itemShelves.add(item);
       this.#rematch(item);
       return;
@@ -140,9 +141,10 @@ export class LabelIndex<S, I> {
     if (sameLabels(parent.labels ?? NO_LABELS, after ?? NO_LABELS)) {
       parent.labels = after;
     } else {
-      for (const item of parent.items) this.#itemShelves.remove(item);
+      const { items = [] } = parent;
+      for (const item of items) this.#itemShelves.remove(item);
       parent.labels = after;
-      for (const item of parent.items) {
+      for (const item of items) {
         this.#itemShelves.add(item);
         this.#rematch(item);
       }
@@ -249,7 +251,7 @@ export class LabelIndex<S, I> {
   }
 
   #addParent(name: string): Parent<S, I> {
-    const parent: Parent<S, I> = { name, labels: undefined, items: new Set() };
+    const parent: Parent<S, I> = { name, labels: undefined, items: undefined };
     this.#parents.set(name, parent);
     return parent;
   }
@@ -257,17 +259,23 @@ export class LabelIndex<S, I> {
   #adopt(item: Item<S, I>, parents: readonly Parent<S, I>[]): void {
     const left = item.parents;
     item.parents = parents;
-    for (const parent of parents) parent.items.add(item);
+    for (const parent of parents) addChild(parent, item);
     for (const parent of left) {
       if (parents.includes(parent)) continue;
-      parent.items.delete(item);
+      if (parent.items?.delete(item) && parent.items.size === 0) parent.items = undefined;
       this.#dropUnused(parent);
     }
   }
 
   #dropUnused(parent: Parent<S, I>): void {
-    if (parent.items.size === 0 && parent.labels === undefined) this.#parents.delete(parent.name);
+    if (parent.items === undefined && parent.labels === undefined)
+      this.#parents.delete(parent.name);
   }
+}
+
+function addChild<S, I>(parent: Parent<S, I>, item: Item<S, I>): void {
+  if (parent.items === undefined) parent.items = new Set([item]);
+  else parent.items.add(item);
 }
 
 function sameLabels(a: Labels, b: Labels): boolean {

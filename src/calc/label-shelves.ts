@@ -24,8 +24,11 @@ const MAX_SINGLE_LABELS = 32;
 /** Labels that nothing asks for any more and that stay indexed: policies come and go. */
 const MAX_IDLE_LABELS = 16;
 
-interface SelectorShelf<F> {
-  readonly byValue: Map<string, Set<F>>;
+/** What lies in one place. Most places hold one thing, for which a set would be a big box. */
+type Place<T extends object> = T | Set<T>;
+
+interface SelectorShelf<F extends object> {
+  readonly byValue: Map<string, Place<F>>;
   readonly anyValue: Set<F>;
 }
 
@@ -64,11 +67,7 @@ export class SelectorShelves<F extends Shelved> {
     const shelf = this.#shelves.get(filed.label);
     if (shelf === undefined) return;
     shelf.anyValue.delete(filed);
-    for (const value of filed.values ?? []) {
-      const set = shelf.byValue.get(value);
-      set?.delete(filed);
-      if (set?.size === 0) shelf.byValue.delete(value);
-    }
+    for (const value of filed.values ?? []) takeFrom(shelf.byValue, value, filed);
     if (shelf.anyValue.size === 0 && shelf.byValue.size === 0) this.#shelves.delete(filed.label);
   }
 
@@ -79,7 +78,8 @@ export class SelectorShelves<F extends Shelved> {
         const shelf = this.#shelves.get(label);
         if (shelf === undefined) return;
         const ofValue = shelf.byValue.get(value);
-        if (ofValue !== undefined) for (const filed of ofValue) visit(filed);
+        if (ofValue instanceof Set) for (const filed of ofValue) visit(filed);
+        else if (ofValue !== undefined) visit(ofValue);
         for (const filed of shelf.anyValue) visit(filed);
       });
     }
@@ -104,13 +104,13 @@ export class SelectorShelves<F extends Shelved> {
     const shelf = this.#shelves.get(label);
     if (values === undefined) return 1e9 + 1e4 * (shelf?.anyValue.size ?? 0);
     let beside = 0;
-    for (const value of values) beside += shelf?.byValue.get(value)?.size ?? 0;
+    for (const value of values) beside += sizeOf(shelf?.byValue.get(value));
     return 1e4 * beside + values.length;
   }
 }
 
 export class ItemShelves<T extends Labelled> {
-  readonly #shelves = new Map<string, Map<string, Set<T>>>();
+  readonly #shelves = new Map<string, Map<string, Place<T>>>();
   /** Label → how many selectors are shelved under it. */
   readonly #claims = new Map<string, number>();
   readonly #idle = new Set<string>();
@@ -154,11 +154,8 @@ export class ItemShelves<T extends Labelled> {
     if (this.#shelves.size === 0) return;
     item.eachLabel((label, value) => {
       const shelf = this.#shelves.get(label);
-      const set = shelf?.get(value);
-      if (shelf === undefined || set === undefined) return;
-      set.delete(item);
-      if (set.size > 0) return;
-      shelf.delete(value);
+      if (shelf === undefined) return;
+      takeFrom(shelf, value, item);
       if (this.#hasAllLabels && shelf.size === 0) this.#shelves.delete(label);
     });
   }
@@ -176,12 +173,12 @@ export class ItemShelves<T extends Labelled> {
     const shelf = this.#shelves.get(label);
     if (shelf === undefined) return this.#hasAllLabels ? 0 : 5000;
     let count = 0;
-    for (const value of values ?? []) count += shelf.get(value)?.size ?? 0;
+    for (const value of values ?? []) count += sizeOf(shelf.get(value));
     return 10 * Math.min(count, 900);
   }
 
   #shelve(label: string, items: Iterable<T>): void {
-    const shelf = new Map<string, Set<T>>();
+    const shelf = new Map<string, Place<T>>();
     this.#shelves.set(label, shelf);
     for (const item of items) {
       const value = item.get(label);
@@ -197,27 +194,44 @@ export class ItemShelves<T extends Labelled> {
     for (const item of items) this.add(item);
   }
 
-  #shelfFor(label: string): Map<string, Set<T>> | undefined {
+  #shelfFor(label: string): Map<string, Place<T>> | undefined {
     const known = this.#shelves.get(label);
     if (known !== undefined || !this.#hasAllLabels) return known;
-    const shelf = new Map<string, Set<T>>();
+    const shelf = new Map<string, Place<T>>();
     this.#shelves.set(label, shelf);
     return shelf;
   }
 }
 
-function putInto<T>(shelf: Map<string, Set<T>>, value: string, one: T): void {
-  const set = shelf.get(value);
-  if (set === undefined) shelf.set(value, new Set([one]));
-  else set.add(one);
+function sizeOf(place: object | undefined): number {
+  if (place === undefined) return 0;
+  return place instanceof Set ? place.size : 1;
 }
 
-function* flatten<T>(
-  shelf: ReadonlyMap<string, ReadonlySet<T>>,
+function putInto<T extends object>(shelf: Map<string, Place<T>>, value: string, one: T): void {
+  const place = shelf.get(value);
+  if (place === undefined) shelf.set(value, one);
+  else if (place instanceof Set) place.add(one);
+  else if (place !== one) shelf.set(value, new Set([place, one]));
+}
+
+function takeFrom<T extends object>(shelf: Map<string, Place<T>>, value: string, one: T): void {
+  const place = shelf.get(value);
+  if (place instanceof Set) {
+    place.delete(one);
+    if (place.size === 0) shelf.delete(value);
+  } else if (place === one) {
+    shelf.delete(value);
+  }
+}
+
+function* flatten<T extends object>(
+  shelf: ReadonlyMap<string, Place<T>>,
   values: Iterable<string>,
 ): Generator<T, undefined> {
   for (const value of values) {
-    const set = shelf.get(value);
-    if (set !== undefined) yield* set;
+    const place = shelf.get(value);
+    if (place instanceof Set) yield* place;
+    else if (place !== undefined) yield place;
   }
 }
