@@ -4,7 +4,11 @@
  *
  *   node bench/run.ts [suite…] [--json FILE]
  */
-import { writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { drawTable, type Figure, type Suite } from "./support/figures.ts";
 
@@ -28,15 +32,37 @@ if (unknown.length > 0) {
   process.exit(2);
 }
 
-const all: Record<string, readonly Figure[]> = {};
-for (const [name, load] of Object.entries(SUITES)) {
-  if (positionals.length > 0 && !positionals.includes(name)) continue;
-  const { suite } = await load();
-  process.stdout.write(`\n${suite.title}\n`);
-  const figures = await suite.run();
-  all[name] = figures;
-  process.stdout.write(`${drawTable(figures)}\n`);
-}
+const wanted = Object.keys(SUITES).filter(
+  (name) => positionals.length === 0 || positionals.includes(name),
+);
+const all = wanted.length === 1 ? await runHere(wanted[0] ?? "") : runApart(wanted);
 const json = JSON.stringify(all, null, 2);
 if (values.json === undefined) process.stdout.write(`\n${json}\n`);
 else writeFileSync(values.json, `${json}\n`);
+
+async function runHere(name: string): Promise<Record<string, readonly Figure[]>> {
+  const load = SUITES[name];
+  if (load === undefined) return {};
+  const { suite } = await load();
+  process.stdout.write(`\n${suite.title}\n`);
+  const figures = await suite.run();
+  process.stdout.write(`${drawTable(figures)}\n`);
+  return { [name]: figures };
+}
+
+/** A process each: the heap that one suite leaves behind would slow the next. */
+function runApart(names: readonly string[]): Record<string, readonly Figure[]> {
+  const dir = mkdtempSync(join(tmpdir(), "margay-bench-"));
+  try {
+    const parts = names.map((name) => {
+      const file = join(dir, `${name}.json`);
+      const argv = [...process.execArgv, fileURLToPath(import.meta.url), name, "--json", file];
+      const { status } = spawnSync(process.execPath, argv, { stdio: "inherit" });
+      if (status !== 0) throw new Error(`the suite ${name} failed`);
+      return JSON.parse(readFileSync(file, "utf8")) as Record<string, readonly Figure[]>;
+    });
+    return Object.assign({}, ...parts) as Record<string, readonly Figure[]>;
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
