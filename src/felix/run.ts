@@ -7,6 +7,7 @@ import { CalcGraph } from "#calc";
 import type { Dataplane } from "#dataplane";
 import { openDatastore, type Datastore, type DatastoreSettings } from "#datastore";
 import { configureLogging, flushLogs, logger, logLevelOf, type LogLevel } from "#log";
+import type { Claim } from "#netlink";
 import { MargayError, messageOf, unreachable } from "#std";
 import { startSyncer } from "#sync";
 import { Agent, type AgentEnd } from "./agent.ts";
@@ -15,6 +16,7 @@ import { resolveConfig, type FelixConfig, type RawSources } from "./config/resol
 import { makeDataplane } from "./dataplane.ts";
 import { initialiseEmbeddedStore } from "./first-start.ts";
 import { Observers } from "./observers.ts";
+import { claimHost } from "./sole-agent.ts";
 
 const log = logger("felix");
 
@@ -40,11 +42,15 @@ export async function runAgent(options: RunOptions): Promise<number> {
   const stopping = new AbortController();
   const onSignal = (): void => stopping.abort();
   process.on("SIGTERM", onSignal).on("SIGINT", onSignal);
+  let claim: Claim | undefined;
   try {
+    claim = await claimHost(stopping.signal);
+    if (claim === undefined) return 0;
     const store = await openWithRetry(settings, stopping.signal);
     if (store === undefined) return 0;
     return await runWith(store, settings, options, config, stopping.signal);
   } finally {
+    claim?.release();
     process.off("SIGTERM", onSignal).off("SIGINT", onSignal);
     flushLogs();
   }

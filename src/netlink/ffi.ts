@@ -9,10 +9,12 @@ import { constants as osConstants } from "node:os";
 import { systemError } from "#std";
 
 // asm-generic/socket.h, linux/socket.h, linux/netlink.h
+const AF_UNIX = 1;
 const AF_NETLINK = 16;
 export const SOL_SOCKET = 1;
 export const SO_SNDBUF = 7;
 export const SO_RCVBUF = 8;
+const SO_PEERCRED = 17;
 const SO_ATTACH_FILTER = 26;
 export const SO_SNDBUFFORCE = 32;
 export const SO_RCVBUFFORCE = 33;
@@ -24,10 +26,13 @@ export const NETLINK_EXT_ACK = 11;
 export const NETLINK_GET_STRICT_CHK = 12;
 export const MSG_TRUNC = 0x20;
 export const MSG_DONTWAIT = 0x40;
+const SOCK_STREAM = 1;
 const SOCK_RAW = 3;
 const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 const POLLIN = 1;
+/** Nobody accepts: each who asks for the holder of a name stays in the queue. */
+const BACKLOG = 1024;
 const CLONE_NEWNET = 0x40000000; // linux/sched.h
 
 type IntFunction = (...args: unknown[]) => number;
@@ -35,6 +40,8 @@ type IntFunction = (...args: unknown[]) => number;
 interface SystemCalls {
   readonly socket: IntFunction;
   readonly bind: IntFunction;
+  readonly listen: IntFunction;
+  readonly connect: IntFunction;
   readonly getsockname: IntFunction;
   readonly setsockopt: IntFunction;
   readonly getsockopt: IntFunction;
@@ -63,6 +70,8 @@ function load(): SystemCalls {
   return {
     socket: define("int socket(int domain, int type, int protocol)"),
     bind: define("int bind(int fd, const void *address, uint32_t length)"),
+    listen: define("int listen(int fd, int backlog)"),
+    connect: define("int connect(int fd, const void *address, uint32_t length)"),
     getsockname: define("int getsockname(int fd, void *address, void *length)"),
     setsockopt: define(
       "int setsockopt(int fd, int level, int name, const void *value, uint32_t length)",
@@ -124,6 +133,40 @@ export function bindNetlink(fd: number): number {
   const named = checked(calls().getsockname(fd, address, length));
   if (named < 0) return named;
   return new Uint32Array(address.buffer, address.byteOffset + 4, 1)[0] ?? 0;
+}
+
+/** A non-blocking, close-on-exec unix stream socket. */
+export function openUnix(): number {
+  return checked(calls().socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+}
+
+/** unix(7): an abstract name lives in the network namespace, and only while its socket is open. */
+function abstractAddress(name: string): Buffer {
+  const family = Buffer.from(new Uint8Array(Uint16Array.of(AF_UNIX).buffer));
+  return Buffer.concat([family, Buffer.from(`\0${name}`)]);
+}
+
+export function listenAbstract(fd: number, name: string): number {
+  const address = abstractAddress(name);
+  const bound = checked(calls().bind(fd, address, address.length));
+  return bound < 0 ? bound : checked(calls().listen(fd, BACKLOG));
+}
+
+export function connectAbstract(fd: number, name: string): number {
+  const address = abstractAddress(name);
+  return checked(calls().connect(fd, address, address.length));
+}
+
+/** Who called listen(2) at the other end; pid 0 when it is in another pid namespace. */
+export function peerCredentials(fd: number): { readonly pid: number; readonly uid: number } {
+  const ucred = Uint32Array.of(0, 0, 0); // struct ucred { pid_t pid; uid_t uid; gid_t gid; }
+  const length = Uint32Array.of(12);
+  const [value, size] = [new Uint8Array(ucred.buffer), new Uint8Array(length.buffer)];
+  orThrow(
+    "getsockopt(SO_PEERCRED)",
+    checked(calls().getsockopt(fd, SOL_SOCKET, SO_PEERCRED, value, size)),
+  );
+  return { pid: ucred[0] ?? 0, uid: ucred[1] ?? 0 };
 }
 
 export function setIntOption(fd: number, level: number, name: number, value: number): number {

@@ -16,6 +16,7 @@ export {
   type NetlinkRefusal,
   type NetlinkSocketOptions,
 } from "./socket.ts";
+export { claimNetworkNamespace, type Claim } from "./claim.ts";
 export { enterNetworkNamespace, enterNewNetworkNamespace } from "./netns.ts";
 export { openConntrack, type ConntrackKernel } from "./conntrack/kernel.ts";
 export {
