@@ -103,6 +103,9 @@ const SOCK_RAW = 3;
 const IPPROTO_RAW = 255;
 const SOL_SOCKET = 1;
 const SO_RCVTIMEO = 20;
+const SO_RCVBUFFORCE = 33;
+/** While the receiving thread waits for a processor, nothing may be lost for want of room. */
+const RECEIVE_BUFFER_BYTES = 64 << 20;
 
 function libc() {
   const lib = koffi.load("libc.so.6");
@@ -131,6 +134,9 @@ function receiveLoop(data: ThreadData): void {
   const fd = c.socket(AF_INET, SOCK_DGRAM, 0) as number;
   if ((c.bind(fd, sockaddr("0.0.0.0", data.port), 16) as number) < 0)
     throw new Error("bind failed");
+  const room = new Uint8Array(Int32Array.of(RECEIVE_BUFFER_BYTES).buffer);
+  if ((c.setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, room, 4) as number) < 0)
+    throw new Error("no room for a receive buffer");
   const timeout = new Uint8Array(16);
   new DataView(timeout.buffer).setBigInt64(8, 200_000n, true);
   c.setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, timeout, 16);
