@@ -19,6 +19,12 @@ export interface Change {
   readonly value: string | null;
 }
 
+interface Told {
+  readonly path: string;
+  readonly revision: Revision;
+  readonly present: boolean;
+}
+
 export interface FollowerOptions {
   readonly store: Datastore;
   readonly prefix: string;
@@ -38,6 +44,8 @@ export class PrefixFollower {
   readonly #backoff: Backoff;
   /** What was told and is there: path → its revision. */
   readonly #known = new Map<string, Revision>();
+  /** The newest of all that was told: what the store must still know after it was away. */
+  #newest: Told | undefined;
   /** The revision to watch from; undefined: list first. */
   #next: Revision | undefined;
   #complete = false;
@@ -80,6 +88,9 @@ export class PrefixFollower {
     let chunk: Change[] = [];
     for (const { key, value, modRevision } of kvs) {
       gone.delete(key);
+      if (modRevision > (this.#newest?.revision ?? 0)) {
+        this.#newest = { path: key, revision: modRevision, present: true };
+      }
       if (this.#known.get(key) === modRevision) continue;
       this.#known.set(key, modRevision);
       chunk.push({ path: key, value });
@@ -106,9 +117,8 @@ export class PrefixFollower {
   async #watch(from: Revision): Promise<void> {
     const { store, prefix, signal, onChanges } = this.#options;
     if (this.#complaint !== "") {
-      const { revision } = await store.get(prefix);
-      if (revision + 1 < from) {
-        log.warn("the datastore has gone back in time; reading it anew", { from, revision });
+      if (!(await this.#sameHistory(from))) {
+        log.warn("the datastore has gone back in time; reading it anew", { prefix, from });
         this.#forget();
         return;
       }
@@ -116,13 +126,28 @@ export class PrefixFollower {
     }
     for await (const { revision, events } of store.watch(prefix, from, signal)) {
       if (signal.aborted) return;
-      const changes = events.map((event) => this.#note(event));
+      const changes = events.map((event) => this.#note(event, revision));
       if (changes.length > 0) onChanges(changes);
       this.#next = revision + 1;
     }
   }
 
-  #note(event: WatchEvent): Change {
+  /**
+   * A store that was restored from a backup has lost what came after it. Its revision may be lower
+   * than ours, or past it again when others have written meanwhile; then it does not have the newest
+   * that we saw. A change of just that since then may look the same, which costs one more list.
+   */
+  async #sameHistory(from: Revision): Promise<boolean> {
+    const { store, prefix } = this.#options;
+    const { kv, revision } = await store.get(this.#newest?.path ?? prefix);
+    if (revision + 1 < from) return false;
+    if (this.#newest === undefined || (kv !== null && kv.modRevision >= from)) return true;
+    return this.#newest.present ? kv?.modRevision === this.#newest.revision : kv === null;
+  }
+
+  #note(event: WatchEvent, revision: Revision): Change {
+    const path = event.type === "delete" ? event.key : event.kv.key;
+    this.#newest = { path, revision, present: event.type !== "delete" };
     if (event.type === "delete") {
       this.#known.delete(event.key);
       return { path: event.key, value: null };
@@ -134,6 +159,7 @@ export class PrefixFollower {
   /** Revisions of another history mean nothing: everything is told again. */
   #forget(): void {
     this.#next = undefined;
+    this.#newest = undefined;
     for (const path of this.#known.keys()) this.#known.set(path, -1);
   }
 

@@ -157,29 +157,35 @@ test("close ends the callbacks", async () => {
   await syncer.close();
 });
 
-test("a store that went back in time is read anew", async (t) => {
-  const before = new MemoryDatastore();
-  for (const name of ["a", "b", "c"]) await before.put(tierPath(name), tier(name));
-  const after = new MemoryDatastore();
-  await after.put(tierPath("a"), tier("a", 77));
-  let current = before;
-  const store: Datastore = {
-    get: (key) => current.get(key),
-    list: (prefix) => current.list(prefix),
-    put: (key, value, options) => current.put(key, value, options),
-    delete: (key, options) => current.delete(key, options),
-    watch: (prefix, from, signal) => current.watch(prefix, from, signal),
-    close: () => current.close(),
-  };
-  const seen = new Seen();
-  const syncer = startSyncer({ store, hostname: "h", callbacks: seen.callbacks });
-  t.after(() => syncer.close());
-  await until(() => seen.state.size === 3 && seen.statuses.at(-1) === "in-sync");
-  current = after;
-  before.breakWatches();
-  await until(() => seen.state.size === 1);
-  assert.equal((seen.state.get(keyOf("a")) as { order?: number } | undefined)?.order, 77);
-});
+for (const { what, writes } of [
+  { what: "went back in time", writes: 0 },
+  { what: "went back in time, and was written to until its revision had passed ours", writes: 30 },
+]) {
+  test(`a store that ${what} is read anew`, async (t) => {
+    const before = new MemoryDatastore();
+    for (const name of ["a", "b", "c"]) await before.put(tierPath(name), tier(name));
+    const after = new MemoryDatastore();
+    await after.put(tierPath("a"), tier("a", 77));
+    for (let i = 0; i < writes; i++) await after.put("/elsewhere", String(i));
+    let current = before;
+    const store: Datastore = {
+      get: (key) => current.get(key),
+      list: (prefix) => current.list(prefix),
+      put: (key, value, options) => current.put(key, value, options),
+      delete: (key, options) => current.delete(key, options),
+      watch: (prefix, from, signal) => current.watch(prefix, from, signal),
+      close: () => current.close(),
+    };
+    const seen = new Seen();
+    const syncer = startSyncer({ store, hostname: "h", callbacks: seen.callbacks });
+    t.after(() => syncer.close());
+    await until(() => seen.state.size === 3 && seen.statuses.at(-1) === "in-sync");
+    current = after;
+    before.breakWatches();
+    await until(() => seen.state.size === 1);
+    assert.equal((seen.state.get(keyOf("a")) as { order?: number } | undefined)?.order, 77);
+  });
+}
 
 test("updates that are not taken end the syncer instead of being lost", async () => {
   const store = new MemoryDatastore();
