@@ -3,7 +3,12 @@
  * with `runInSandbox`), with two workloads, a real etcd and `bin/margay felix`, each killed and
  * started at will. Packets flow from workload `a` to workload `b`, UDP port 7777, every one a new flow.
  */
-import { execFileSync, spawn, type ChildProcess } from "node:child_process";
+import {
+  execFileSync,
+  spawn,
+  type ChildProcess,
+  type ExecFileSyncOptions,
+} from "node:child_process";
 import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -22,6 +27,10 @@ type PodName = keyof typeof PODS;
 
 const V3 = "/calico/resources/v3/projectcalico.org";
 const CLIENT_URL = "http://127.0.0.1:23790";
+const ETCDCTL: ExecFileSyncOptions = {
+  env: { ...process.env, ETCDCTL_API: "3" },
+  stdio: "ignore",
+};
 const MARGAY = fileURLToPath(new URL("../../bin/margay", import.meta.url));
 
 export class AgentHost {
@@ -53,8 +62,13 @@ export class AgentHost {
   }
 
   wirePod(name: PodName): void {
-    const pod = PODS[name];
     execFileSync("ip", ["netns", "add", `mgy-${name}`]);
+    this.linkPod(name);
+  }
+
+  /** The workload's interface, in the namespace that it has. */
+  linkPod(name: PodName): void {
+    const pod = PODS[name];
     ip(
       [],
       [
@@ -95,6 +109,18 @@ export class AgentHost {
     await kill(this.#etcd, "SIGKILL");
   }
 
+  /** As an operator takes a backup. */
+  saveEtcd(file: string): void {
+    execFileSync("etcdctl", ["--endpoints", CLIENT_URL, "snapshot", "save", file], ETCDCTL);
+  }
+
+  /** Etcd must be dead; it starts with the data of the backup then. */
+  restoreEtcd(file: string): void {
+    const data = join(this.dir, "etcd");
+    rmSync(data, { recursive: true });
+    execFileSync("etcdctl", ["snapshot", "restore", file, "--data-dir", data], ETCDCTL);
+  }
+
   async connect(): Promise<Datastore> {
     await this.#store?.close();
     const store = await openDatastore({ type: "etcdv3", etcd: { endpoints: [CLIENT_URL] } });
@@ -122,10 +148,7 @@ export class AgentHost {
   /** Throws the history away: a watch from before must start over. */
   async compact(): Promise<void> {
     const { revision } = (await this.#store?.get("/")) ?? { revision: 0 };
-    execFileSync("etcdctl", ["--endpoints", CLIENT_URL, "compact", String(revision)], {
-      env: { ...process.env, ETCDCTL_API: "3" },
-      stdio: "ignore",
-    });
+    execFileSync("etcdctl", ["--endpoints", CLIENT_URL, "compact", String(revision)], ETCDCTL);
   }
 
   startFelix(
@@ -320,6 +343,19 @@ async function kill(child: ChildProcess | null, signal: NodeJS.Signals): Promise
   });
   child.kill(signal);
   return gone;
+}
+
+/** What a program prints from now on; the call of the result ends it. */
+export function monitor(program: string, args: readonly string[]): () => string {
+  const child = spawn(program, args, { stdio: ["ignore", "pipe", "ignore"] });
+  let text = "";
+  child.stdout.on("data", (chunk: Buffer) => {
+    text += chunk.toString();
+  });
+  return () => {
+    child.kill("SIGKILL");
+    return text;
+  };
 }
 
 export function ip(args: readonly string[], lines: readonly string[]): void {
