@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { runInSandbox } from "../support/packet-world.ts";
 import type { DriftResult } from "./inside/drift.ts";
+import type { EmbeddedKillResult } from "./inside/embedded.ts";
 import type { EtcdResult } from "./inside/etcd.ts";
 import type { RivalsResult } from "./inside/rivals.ts";
 import type { RestartResult } from "./inside/restart.ts";
@@ -70,4 +71,11 @@ test("what others change is whole again at once, and invalid objects count as ab
   assert.ok(result.invalidEndpointDrops, "the interface of an invalid endpoint lets packets pass");
   assert.equal(result.endpointSaid, 1, `an invalid endpoint is said once\n${result.log}`);
   assert.ok(result.mendedEndpointWorks);
+});
+
+test("the agent on its embedded store killed while commands write: nothing acknowledged is lost", async () => {
+  const result = await inside<EmbeddedKillResult>("embedded.ts", { times: LONG ? 50 : 8 });
+  assert.ok(result.acknowledged > 8, `only ${result.acknowledged} writes\n${result.log}`);
+  assert.deepEqual(result.lost, [], result.log);
+  assert.ok(result.enforced, result.log);
 });
