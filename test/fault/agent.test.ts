@@ -54,8 +54,7 @@ test("a second agent on the host leaves the first alone, and follows it when it 
 test("what others change is whole again at once, and invalid objects count as absent", async () => {
   const result = await inside<DriftResult>("drift.ts", {});
   for (const what of WHOLE_AT_ONCE) {
-    // 100 ms is the promise; `nft list`, by which we look, takes its own time on top.
-    assert.ok(result[what] < 150, `${what}: whole again after ${result[what].toFixed(0)} ms`);
+    assert.ok(result[what] < 100, `${what}: whole again after ${result[what].toFixed(0)} ms`);
   }
   assert.ok(
     result.renamedAndBack < 1000,

@@ -51,9 +51,9 @@ await apply(
 // One command after the other writes a set of its own, while the agent dies and comes back.
 const acknowledged: string[] = [];
 let refused = 0;
-let writing = true;
+const stop = new AbortController();
 const writer = (async (): Promise<void> => {
-  for (let i = 0; writing; i++) {
+  for (let i = 0; !stop.signal.aborted; i++) {
     try {
       await apply(
         resource("GlobalNetworkSet", `{name: set-${i}}`, [`{nets: [10.1.0.${i % 250}]}`]),
@@ -71,7 +71,7 @@ for (let i = 0; i < times; i++) {
   felix = start();
   await until("the agent is ready again", ready);
 }
-writing = false;
+stop.abort();
 await writer;
 await apply(
   resource("GlobalNetworkPolicy", "{name: last}", [
