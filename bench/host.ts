@@ -3,10 +3,12 @@
  * first (or last) packet that policy lets through. `beside` is Felix of Calico's v3.33 line on the
  * same kind of machine, as measured once; everything else is measured here.
  */
-import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import { runInSandbox } from "../test/support/sandbox.ts";
 import type { Figure, Suite } from "./support/figures.ts";
 import type { HostResult, HostSize } from "./host/inside.ts";
+
+const INSIDE = fileURLToPath(new URL("./host/inside.ts", import.meta.url));
 
 interface Reference {
   readonly size: HostSize;
@@ -78,7 +80,7 @@ export const suite: Suite = {
 
 async function measure(reference: Reference): Promise<Figure[]> {
   const { policies, local, remote } = reference.size;
-  const result = await runInside(reference.size);
+  const result = await runInSandbox<HostResult>(INSIDE, reference.size);
   return (Object.keys(NAMES) as (keyof HostResult)[]).map((key) => {
     const felix = reference.felix[key];
     const target = reference.target[key];
@@ -89,35 +91,5 @@ async function measure(reference: Reference): Promise<Figure[]> {
       ...(target === undefined ? {} : { target }),
       ...(felix === undefined ? {} : { floor: felix, floorIs: "Felix" }),
     };
-  });
-}
-
-/** In namespaces of its own, which the kernel removes with everything that runs there. */
-function runInside(size: HostSize): Promise<HostResult> {
-  const inside = fileURLToPath(new URL("./host/inside.ts", import.meta.url));
-  const flags = process.geteuid?.() === 0 ? [] : ["-Ur"];
-  const argv = [
-    ...flags,
-    "-n",
-    "-m",
-    "-p",
-    "--fork",
-    "--kill-child",
-    "--mount-proc",
-    process.execPath,
-    inside,
-    JSON.stringify(size),
-  ];
-  const child = spawn("unshare", argv, { stdio: ["ignore", "pipe", "inherit"] });
-  let text = "";
-  child.stdout.on("data", (chunk: Buffer) => {
-    text += chunk.toString();
-  });
-  return new Promise((resolve, reject) => {
-    child.once("error", reject);
-    child.once("exit", (code) => {
-      if (code === 0) resolve(JSON.parse(text) as HostResult);
-      else reject(new Error(`the host scenario ended with exit code ${code ?? "?"}`));
-    });
   });
 }

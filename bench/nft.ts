@@ -2,23 +2,15 @@
  * nf_tables: the declarative table beside `nft -f -`, `ipset restore` and the bare kernel (the same
  * batch, encoded beforehand) on the same work, in a network namespace of its own.
  */
-import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import { runInSandbox } from "../test/support/sandbox.ts";
 import { drawTable, type Figure, type Suite } from "./support/figures.ts";
 
 const INSIDE = fileURLToPath(new URL("nft/inside.ts", import.meta.url));
 
 export const suite: Suite = {
   title: "nf_tables over netlink",
-  async run(): Promise<readonly Figure[]> {
-    const flags = process.getuid?.() === 0 ? ["-n"] : ["-Urn"];
-    const text = execFileSync("unshare", [...flags, process.execPath, INSIDE], {
-      encoding: "utf8",
-      maxBuffer: 1 << 26,
-      stdio: ["ignore", "pipe", "inherit"],
-    });
-    return JSON.parse(text) as Figure[];
-  },
+  run: () => runInSandbox<readonly Figure[]>(INSIDE, {}),
 };
 
 if (import.meta.main) {

@@ -1,7 +1,7 @@
 /** One cluster through the calculation graph; prints the time and the memory that it keeps as JSON. */
 import { writeSync } from "node:fs";
 import { CalcGraph } from "#calc";
-import type { ModelPolicy, ModelRule, ModelUpdate, ModelWorkloadEndpoint } from "#model";
+import { ANY_ENTITY, type ModelPolicy, type ModelUpdate, type ModelWorkloadEndpoint } from "#model";
 
 export type Shape =
   | {
@@ -25,20 +25,6 @@ const HOSTS = 500;
 const CHUNK = 1000;
 /** Tags by which the rules of the tag policies choose their sources. */
 const TEAMS = 1000;
-
-const ANY_ENTITY: ModelRule["source"] = {
-  nets: [],
-  notNets: [],
-  selector: "",
-  notSelector: "",
-  ports: [],
-  notPorts: [],
-  originalSelector: "",
-  originalNotSelector: "",
-  originalNamespaceSelector: "",
-  originalServiceAccountNames: [],
-  originalServiceAccountSelector: "",
-};
 
 /** Each policy selects the endpoints with its tag, and lets one team in. */
 function* tagCluster(shape: Extract<Shape, { kind: "tags" }>): Generator<ModelUpdate> {

@@ -3,7 +3,7 @@
  * endpoint, and policies that ask to be kept everywhere. A profile that is listed but absent denies
  * all.
  */
-import type { ModelPolicy } from "#model";
+import { ANY_ENTITY, type ModelPolicy } from "#model";
 import { DEFAULT_ALLOW_PROFILE } from "#resource";
 import { parseComposedSelector, type Labels } from "#selector";
 import { RefCounts } from "#std";
@@ -21,22 +21,9 @@ export interface ActiveRulesEvents {
 }
 
 const EVERYWHERE = "AssumeNeededOnEveryNode";
-const NO_ENTITY = {
-  nets: [],
-  notNets: [],
-  selector: "",
-  notSelector: "",
-  ports: [],
-  notPorts: [],
-  originalSelector: "",
-  originalNotSelector: "",
-  originalNamespaceSelector: "",
-  originalServiceAccountNames: [],
-  originalServiceAccountSelector: "",
-} as const;
-const DENY = [{ action: "deny", source: NO_ENTITY, destination: NO_ENTITY }] as const;
+const DENY = [{ action: "deny", source: ANY_ENTITY, destination: ANY_ENTITY }] as const;
 const DENY_ALL: ModelRuleLists = { inboundRules: DENY, outboundRules: DENY };
-const ALLOW = [{ action: "allow", source: NO_ENTITY, destination: NO_ENTITY }] as const;
+const ALLOW = [{ action: "allow", source: ANY_ENTITY, destination: ANY_ENTITY }] as const;
 const ALLOW_ALL: ModelRuleLists = { inboundRules: ALLOW, outboundRules: ALLOW };
 
 /** What a profile that is not in the datastore does: it denies, but for the one that every datastore has. */

@@ -214,8 +214,4 @@ export type FromDataplane =
   | {
       readonly case: "workloadEndpointStatusRemove";
       readonly value: { readonly id: WorkloadEndpointId };
-    }
-  | {
-      readonly case: "processStatusUpdate";
-      readonly value: { readonly isoTimestamp: string; readonly uptimeSeconds: number };
     };

@@ -55,7 +55,6 @@ async function snapshot(store: Datastore, hostname: string): Promise<RawSources 
   const timer = setTimeout(() => done.resolve(false), PATIENCE_MS);
   const syncer = startSyncer({
     store,
-    hostname,
     callbacks: {
       onStatus: (status) => {
         if (status === "in-sync") done.resolve(true);

@@ -94,7 +94,7 @@ async function runWith(
   process.on("SIGHUP", reload).on("uncaughtException", crash).on("unhandledRejection", crash);
   stopping.addEventListener("abort", () => agent.stop(), { once: true });
   if (stopping.aborted) agent.stop();
-  const syncer = startSyncer({ store, hostname, callbacks: agent.callbacks });
+  const syncer = startSyncer({ store, callbacks: agent.callbacks });
   try {
     const end = await agent.ended;
     const code = await exitCodeOf(end, stopping);

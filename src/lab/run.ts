@@ -56,6 +56,12 @@ function whenToldToStop(): Promise<void> {
   });
 }
 
+/** `lab down` ends a lab as a signal does, in whatever it is doing. */
+function stopSelf(): unknown {
+  process.kill(process.pid, "SIGTERM");
+  return { stopping: true };
+}
+
 class Lab {
   ready = false;
   readonly #spec: LabSpec;
@@ -84,7 +90,7 @@ class Lab {
     progress.step("building namespaces and wires");
     buildTopology(this.#spec);
     const control = serveControl((request) =>
-      request.op === "status" ? this.status() : this.#stopRequested(),
+      request.op === "status" ? this.status() : stopSelf(),
     );
     control.unref();
     progress.step("starting the datastore");
@@ -197,10 +203,6 @@ class Lab {
       this.#wake();
     };
     void stopped.then(end);
-    this.#stopRequested = () => {
-      end();
-      return { stopping: true };
-    };
     view.open();
     try {
       while (!ending.signal.aborted) {
@@ -221,11 +223,6 @@ class Lab {
     }
     return 0;
   }
-
-  #stopRequested: () => unknown = () => {
-    process.kill(process.pid, "SIGTERM");
-    return { stopping: true };
-  };
 
   async #pause(): Promise<void> {
     await new Promise<void>((resolve) => {

@@ -33,6 +33,7 @@ export type {
 export { isModelPath, ModelConverter, resourceUpdates } from "./convert.ts";
 export { workloadEndpointKey } from "./endpoints.ts";
 export { modelKeyText } from "./keys.ts";
+export { ANY_ENTITY } from "./rules.ts";
 export {
   felixStatusPrefix,
   hostEndpointStatusPath,

@@ -12,7 +12,7 @@ const ACTIONS = { Allow: "allow", Deny: "deny", Log: "log", Pass: "next-tier" } 
 /** Shared: there are tens of thousands of rules, and most of their lists are empty. */
 const NONE: readonly never[] = Object.freeze([]);
 /** An entity that restricts nothing. */
-const ANY: ModelEntityRule = Object.freeze(modelEntity({}, ""));
+export const ANY_ENTITY: ModelEntityRule = Object.freeze(modelEntity({}, ""));
 
 /** `namespace` is that of the policy, "" when it has none. */
 export function modelRules(
@@ -35,8 +35,9 @@ function modelRule(rule: V3Rule, namespace: string): ModelRule {
     ...(notProtocol === undefined ? {} : { notProtocol }),
     ...(icmp === undefined ? {} : { icmp }),
     ...(notIcmp === undefined ? {} : { notIcmp }),
-    source: rule.source === undefined ? ANY : modelEntity(rule.source, namespace),
-    destination: rule.destination === undefined ? ANY : modelEntity(rule.destination, namespace),
+    source: rule.source === undefined ? ANY_ENTITY : modelEntity(rule.source, namespace),
+    destination:
+      rule.destination === undefined ? ANY_ENTITY : modelEntity(rule.destination, namespace),
     ...httpOf(rule),
     ...unknownFieldsOf(rule),
     ...(rule.metadata?.annotations === undefined

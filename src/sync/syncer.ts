@@ -10,7 +10,6 @@ import { PrefixFollower, type Change } from "./prefix-follower.ts";
 
 export interface SyncerOptions {
   readonly store: Datastore;
-  readonly hostname: string;
   readonly callbacks: SyncCallbacks;
   /** First pause after the store was lost; default 100 ms. */
   readonly initialPauseMs?: number;

@@ -10,7 +10,8 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { evaluateForward, explain, type FlowEnd } from "#policy";
 import { messagesOf, Oracle } from "../support/in-process-agent.ts";
-import { goldenWorld, runInSandbox } from "../support/packet-world.ts";
+import { goldenWorld } from "../support/packet-world.ts";
+import { runInSandbox } from "../support/sandbox.ts";
 import type { RawFlow } from "../support/packet-thread.ts";
 import { generateSequence, generateState, packetOf } from "../support/random-policy.ts";
 

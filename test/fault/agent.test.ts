@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { runInSandbox } from "../support/packet-world.ts";
+import { runInSandbox } from "../support/sandbox.ts";
 import type { DriftResult } from "./inside/drift.ts";
 import type { EmbeddedKillResult } from "./inside/embedded.ts";
 import type { EtcdResult } from "./inside/etcd.ts";

@@ -50,7 +50,6 @@ export class DataplaneWorld {
     });
     this.dataplane.onWanted(() => this.wanted++);
     this.dataplane.onStatus((message) => {
-      if (message.case === "processStatusUpdate") return;
       const { workloadId: name } = message.value.id;
       const gone = message.case === "workloadEndpointStatusRemove";
       this.statuses.push(`${name} ${gone ? "removed" : message.value.status}`);

@@ -3,9 +3,9 @@
  * delivered there. Raw sockets see a packet after the namespace's own input hook (ip_local_deliver,
  * raw(7)), so "arrived" means that host and target let it through. Blocking system calls, no loop.
  */
-import { openSync } from "node:fs";
 import { Worker, isMainThread, parentPort, workerData } from "node:worker_threads";
 import koffi from "koffi";
+import { enterNetworkNamespace } from "#netlink";
 
 export interface RawFlow {
   readonly from: string;
@@ -45,7 +45,6 @@ const AF_INET6 = 10;
 const AF_PACKET = 17;
 const SOCK_RAW = 3;
 const IPPROTO_RAW = 255;
-const CLONE_NEWNET = 0x40000000;
 const MSG_DONTWAIT = 0x40;
 const SOL_SOCKET = 1;
 const SO_RCVBUFFORCE = 33;
@@ -244,12 +243,10 @@ class RawSockets {
   constructor(netns: string | undefined) {
     const lib = koffi.load("libc.so.6");
     const socket = lib.func("int socket(int, int, int)");
-    const setns = lib.func("int setns(int, int)");
     const setsockopt = lib.func("int setsockopt(int, int, int, uint8_t *, uint32_t)");
     this.#sendto = lib.func("long sendto(int, uint8_t *, size_t, int, uint8_t *, uint32_t)");
     this.#recv = lib.func("long recv(int, _Out_ uint8_t *, size_t, int)");
-    if (netns !== undefined && (setns(openSync(netns, "r"), CLONE_NEWNET) as number) < 0)
-      throw new Error(`setns ${netns} failed`);
+    if (netns !== undefined) enterNetworkNamespace(netns);
     const open = (family: 4 | 6, protocol: number): number => {
       const fd = socket(family === 4 ? AF_INET : AF_INET6, SOCK_RAW, protocol) as number;
       if (fd < 0) throw new Error(`no raw socket for protocol ${protocol}`);

@@ -3,7 +3,7 @@
  * process that builds it runs in fresh namespaces of its own (`unshare -nmp`, see
  * `runInSandbox`) and is the host; everything goes away with it.
  */
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { PacketThread, type RawFlow } from "./packet-thread.ts";
 
@@ -208,45 +208,5 @@ function sysctl(values: Readonly<Record<string, number>>): void {
 function settle(ms: number): Promise<void> {
   return new Promise((resolve) => {
     setTimeout(resolve, ms);
-  });
-}
-
-/** Runs a script of ours in fresh user (if not root), network, mount and process namespaces; its JSON output. */
-export function runInSandbox<T>(
-  script: string,
-  argument: unknown,
-  timeoutMs = 600_000,
-): Promise<T> {
-  const user = process.geteuid?.() === 0 ? [] : ["-Ur"];
-  const argv = [
-    ...user,
-    "-n",
-    "-m",
-    "-p",
-    "--fork",
-    "--kill-child",
-    "--mount-proc",
-    process.execPath,
-    "--disable-warning=ExperimentalWarning",
-    script,
-    JSON.stringify(argument),
-  ];
-  const child = spawn("unshare", argv, { stdio: ["ignore", "pipe", "pipe"] });
-  let out = "";
-  let err = "";
-  child.stdout.on("data", (chunk: Buffer) => {
-    out += chunk.toString();
-  });
-  child.stderr.on("data", (chunk: Buffer) => {
-    err += chunk.toString();
-  });
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => child.kill("SIGKILL"), timeoutMs);
-    child.once("error", reject);
-    child.once("close", (code) => {
-      clearTimeout(timer);
-      if (code === 0) resolve(JSON.parse(out) as T);
-      else reject(new Error(`${script}: exit code ${code ?? "?"}\n${err.slice(-6000)}`));
-    });
   });
 }

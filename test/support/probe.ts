@@ -3,9 +3,9 @@
  * source port) at each interval from one namespace, and a receiver in another that notes when the first
  * and the last one arrived.
  */
-import { openSync } from "node:fs";
 import { isMainThread, Worker, workerData } from "node:worker_threads";
 import koffi from "koffi";
+import { enterNetworkNamespace } from "#netlink";
 
 /** Slots of the shared array, nanoseconds of the monotonic clock or counts. */
 const SENDING = 0;
@@ -96,7 +96,6 @@ export class Probe {
   }
 }
 
-const CLONE_NEWNET = 0x40000000;
 const AF_INET = 2;
 const SOCK_DGRAM = 2;
 const SOCK_RAW = 3;
@@ -110,7 +109,6 @@ const RECEIVE_BUFFER_BYTES = 64 << 20;
 function libc() {
   const lib = koffi.load("libc.so.6");
   return {
-    setns: lib.func("int setns(int, int)"),
     socket: lib.func("int socket(int, int, int)"),
     bind: lib.func("int bind(int, uint8_t *, uint32_t)"),
     setsockopt: lib.func("int setsockopt(int, int, int, uint8_t *, uint32_t)"),
@@ -130,7 +128,7 @@ function sockaddr(address: string, port: number): Uint8Array {
 
 function receiveLoop(data: ThreadData): void {
   const c = libc();
-  c.setns(openSync(data.netns, "r"), CLONE_NEWNET);
+  enterNetworkNamespace(data.netns);
   const fd = c.socket(AF_INET, SOCK_DGRAM, 0) as number;
   if ((c.bind(fd, sockaddr("0.0.0.0", data.port), 16) as number) < 0)
     throw new Error("bind failed");
@@ -158,7 +156,7 @@ function receiveLoop(data: ThreadData): void {
 /** Raw IPv4 (RFC 791) with a UDP header (RFC 768, checksum 0 = none); the kernel fills in the IP checksum. */
 function sendLoop(data: ThreadData): void {
   const c = libc();
-  c.setns(openSync(data.netns, "r"), CLONE_NEWNET);
+  enterNetworkNamespace(data.netns);
   const fd = c.socket(AF_INET, SOCK_RAW, IPPROTO_RAW) as number;
   if (fd < 0) throw new Error("no raw socket");
   const packet = new Uint8Array(36);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { FakeRouteKernel } from "#netlink";
-import { runInSandbox } from "../../support/packet-world.ts";
+import { runInSandbox } from "../../support/sandbox.ts";
 import { routeKernelSuite, type RouteWorld } from "./route-kernel-suite.ts";
 
 test("in memory", async (t) => {

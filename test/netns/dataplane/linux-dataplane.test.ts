@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { runInSandbox } from "../../support/packet-world.ts";
+import { runInSandbox } from "../../support/sandbox.ts";
 import type { LifeResult } from "./inside/life.ts";
 import type { PacketsResult } from "./inside/packets.ts";
 

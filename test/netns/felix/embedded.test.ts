@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { runInSandbox } from "../../support/packet-world.ts";
+import { runInSandbox } from "../../support/sandbox.ts";
 import type { EmbeddedResult } from "./inside/embedded.ts";
 
 test("the agent on an empty embedded store, with commands beside it", async () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { runInSandbox } from "../../support/packet-world.ts";
+import { runInSandbox } from "../../support/sandbox.ts";
 
 test("connections of addresses are forgotten, by filter and by dump", async () => {
   const script = fileURLToPath(new URL("inside/conntrack.ts", import.meta.url));

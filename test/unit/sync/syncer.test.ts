@@ -52,7 +52,7 @@ async function until(done: () => boolean): Promise<void> {
 
 async function start(t: TestContext, store: MemoryDatastore): Promise<Seen> {
   const seen = new Seen();
-  const syncer = startSyncer({ store, hostname: "h", callbacks: seen.callbacks, random: () => 1 });
+  const syncer = startSyncer({ store, callbacks: seen.callbacks, random: () => 1 });
   t.after(() => syncer.close());
   await until(() => seen.statuses.at(-1) === "in-sync");
   return seen;
@@ -65,7 +65,7 @@ test("a snapshot, then changes, in-sync said once and after everything", async (
   let sizeAtInSync = -1;
   const syncer = startSyncer({
     store,
-    hostname: "h",
+
     callbacks: {
       ...seen.callbacks,
       onStatus: (status) => {
@@ -92,7 +92,7 @@ test("in-sync does not come while the datastore is away", async (t) => {
   const store = new MemoryDatastore();
   store.setFault("unavailable");
   const seen = new Seen();
-  const syncer = startSyncer({ store, hostname: "h", callbacks: seen.callbacks });
+  const syncer = startSyncer({ store, callbacks: seen.callbacks });
   t.after(() => syncer.close());
   await delay(120);
   assert.deepEqual(seen.statuses, ["wait-for-datastore"]);
@@ -148,7 +148,7 @@ test("an invalid object counts as absent, is said once, and hides what was valid
 test("close ends the callbacks", async () => {
   const store = new MemoryDatastore();
   const seen = new Seen();
-  const syncer = startSyncer({ store, hostname: "h", callbacks: seen.callbacks });
+  const syncer = startSyncer({ store, callbacks: seen.callbacks });
   await until(() => seen.statuses.at(-1) === "in-sync");
   await syncer.close();
   await store.put(tierPath("x"), tier("x"));
@@ -177,7 +177,7 @@ for (const { what, writes } of [
       close: () => current.close(),
     };
     const seen = new Seen();
-    const syncer = startSyncer({ store, hostname: "h", callbacks: seen.callbacks });
+    const syncer = startSyncer({ store, callbacks: seen.callbacks });
     t.after(() => syncer.close());
     await until(() => seen.state.size === 3 && seen.statuses.at(-1) === "in-sync");
     current = after;
@@ -194,7 +194,7 @@ test("updates that are not taken end the syncer instead of being lost", async ()
   let closing: Promise<unknown> | undefined;
   const syncer = startSyncer({
     store,
-    hostname: "h",
+
     callbacks: {
       ...seen.callbacks,
       onUpdates: () => {
