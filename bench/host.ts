@@ -67,7 +67,7 @@ const NAMES: Record<keyof HostResult, { readonly what: string; readonly unit: st
   allowMs: { what: "label change -> newly allowed packet", unit: "ms" },
   leakMs: { what: "label change -> last packet that should not pass", unit: "ms" },
   policyMs: { what: "policy change -> allowed", unit: "ms" },
-  kernelRuleMs: { what: "of which the kernel's own commit of one rule", unit: "ms" },
+  kernelElementMs: { what: "of which the kernel's own commit of one element", unit: "ms" },
   rssMb: { what: "resident memory", unit: "MB" },
   idleCpuSeconds: { what: "CPU in 10 s idle", unit: "s" },
   lost: { what: "lost packets: kill -9 and start again, twice, 1,000 packets/s", unit: "packets" },

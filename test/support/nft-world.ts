@@ -1,7 +1,7 @@
 /** Messages for tests of the policy table: short ways to write endpoints, policies and profiles. */
 import type { ToDataplane, WorkloadEndpoint, WorkloadEndpointId } from "#calc";
 import type { Policy, PolicyId, Rule, TierInfo } from "#policy";
-import { PolicyCompiler } from "../../src/dataplane/linux/nft/compiler.ts";
+import { PolicyCompiler, type CompilerOptions } from "../../src/dataplane/linux/nft/compiler.ts";
 import {
   defaultNftPolicyConfig,
   type NftPolicyConfig,
@@ -14,8 +14,12 @@ export class NftWorld {
   readonly table = new MemoryNftTable();
   readonly compiler: PolicyCompiler;
 
-  constructor(config: Partial<NftPolicyConfig> = {}, hash?: (content: string) => number) {
-    this.compiler = new PolicyCompiler({ ...defaultNftPolicyConfig, ...config }, this.table, hash);
+  constructor(config: Partial<NftPolicyConfig> = {}, options?: CompilerOptions) {
+    this.compiler = new PolicyCompiler(
+      { ...defaultNftPolicyConfig, ...config },
+      this.table,
+      options,
+    );
   }
 
   send(...messages: readonly ToDataplane[]): this {

@@ -1,6 +1,7 @@
 /**
  * `evaluateForward` and the nf_tables rules are two readings of the same messages: random policies
- * over every match field, random packets aimed at them, equal verdicts.
+ * over every match field, random packets aimed at them, equal verdicts; whether the compiler is left
+ * its choice between chains and maps, or is forced to either.
  */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
@@ -72,6 +73,8 @@ const ICMP = [
   { type: 135 },
 ];
 const SETS = ["s:hosts", "s:nets", "s:both", "s:none"];
+/** Of single addresses only. */
+const HOST_SETS = ["s:hosts", "s:web", "s:db", "s:none"];
 const PORT_SETS = ["n:one", "n:two"];
 const MEMBERS = [...ADDRESSES_4, ...ADDRESSES_6].map((ip) =>
   ip.includes(":") ? `${ip}/128` : `${ip}/32`,
@@ -141,10 +144,28 @@ const wideRule: fc.Arbitrary<TestRule> = fc.record({
   dstNamedPortIpSetIds: few(PORT_SETS),
 });
 
-const rules = fc.array(fc.oneof({ weight: 4, arbitrary: rule }, wideRule), {
-  maxLength: 4,
-  size: "max",
-});
+/** Such as need no chain. */
+const flatRule: fc.Arbitrary<TestRule> = fc
+  .tuple(
+    fc.constantFrom<TestRule["action"]>("allow", "allow", "deny"),
+    fc.constantFrom<"srcIpSetIds" | "dstIpSetIds">("srcIpSetIds", "dstIpSetIds"),
+    fc.constantFrom(undefined, ...HOST_SETS, ...HOST_SETS),
+    fc.constantFrom(undefined, ...PROTOCOLS),
+    fc.subarray(PORTS, { maxLength: 2 }),
+  )
+  .map(([action, side, peer, protocol, ports]) => ({
+    action,
+    ...(peer === undefined ? {} : { [side]: [peer] }),
+    ...(protocol === undefined ? {} : { protocol }),
+    ...(protocol === undefined ? {} : { dstPorts: ports.map((port) => range(port)) }),
+  }));
+
+const range = (port: number): { first: number; last: number } => ({ first: port, last: port });
+
+const rules = fc.oneof(
+  fc.array(fc.oneof({ weight: 4, arbitrary: rule }, wideRule), { maxLength: 4, size: "max" }),
+  { weight: 2, arbitrary: fc.array(flatRule, { minLength: 1, maxLength: 5, size: "max" }) },
+);
 
 const tiers = fc.array(
   fc
@@ -176,6 +197,8 @@ const state = fc.record({
   a: endpoint,
   b: endpoint,
   hosts: few(MEMBERS, 12),
+  web: few(MEMBERS, 6),
+  db: few(MEMBERS, 6),
   nets: few(NETS, 12),
   both: few([...MEMBERS, ...NETS], 20),
   ports: fc.tuple(few(PORT_MEMBERS, 30), few(PORT_MEMBERS, 30)),
@@ -208,6 +231,8 @@ function messagesOf(given: State): ToDataplane[] {
     ipSetUpdate("s:hosts", given.hosts),
     ipSetUpdate("s:nets", given.nets),
     ipSetUpdate("s:both", given.both),
+    ipSetUpdate("s:web", given.web),
+    ipSetUpdate("s:db", given.db),
     ipSetUpdate("s:none", []),
     ipSetUpdate("n:one", given.ports[0], "IP_AND_PORT"),
     ipSetUpdate("n:two", given.ports[1], "IP_AND_PORT"),
@@ -254,11 +279,26 @@ function textOf(of: Of<typeof packet>): PacketText {
 
 let allowed = 0;
 let compared = 0;
+let flat = 0;
+
+/** Chains alone; as the compiler likes, with few identities and with many; maps wherever possible. */
+const CHOICES = [-1, 1, 256, Infinity];
 
 function check(given: State, packets: readonly Of<typeof packet>[]): void {
   const messages = messagesOf(given);
-  const world = new NftWorld({ defaultEndpointToHostAction: given.toHost as "Drop" });
-  world.send(...messages).flush();
+  const worlds = CHOICES.map((maxIdentities) => {
+    const world = new NftWorld(
+      { defaultEndpointToHostAction: given.toHost as "Drop" },
+      { maxIdentities },
+    );
+    world.send(...messages).flush();
+    return { maxIdentities, table: world.table };
+  });
+  const [chains, ...others] = worlds.map(({ table }) =>
+    ["peer", "peer-protocol", "peer-port"].some((set) => table.sets.get(set)?.elements.size !== 0),
+  );
+  assert.equal(chains, false, "forced to chains");
+  if (others.includes(true)) flat++;
   const lookups = policyStateOf(messages);
   const ends: Readonly<Record<number, FlowEnd & { kind: "workload" }>> = {
     0: { kind: "workload", program: { ...given.a, lookups, disabled: given.a.state !== "active" } },
@@ -285,16 +325,17 @@ function check(given: State, packets: readonly Of<typeof packet>[]): void {
       iifname: source.kind === "workload" ? `cali${of.src + 1}` : "eth0",
       oifname: target.kind === "workload" ? `cali${of.dst + 1}` : "eth1",
     };
-    const actual = of.toHost ? runInput(world.table, run) : runForward(world.table, run);
-    const verdict = actual.verdict === "accept" ? "allow" : "deny";
-    assert.equal(
-      verdict,
-      expected.verdict,
-      `${describePacket(parsePacket(text))} ${expected.reason} ${actual.hits.join(" | ")}`,
-    );
-    assert.equal(actual.mark, 0);
+    for (const { maxIdentities, table } of worlds) {
+      const actual = of.toHost ? runInput(table, run) : runForward(table, run);
+      assert.equal(
+        actual.verdict === "accept" ? "allow" : "deny",
+        expected.verdict,
+        `${maxIdentities}: ${describePacket(parsePacket(text))} ${expected.reason} ${actual.hits.join(" | ")}`,
+      );
+      assert.equal(actual.mark, 0);
+    }
     compared++;
-    if (verdict === "allow") allowed++;
+    if (expected.verdict === "allow") allowed++;
   }
 }
 
@@ -304,6 +345,7 @@ describe("policy in nf_tables", () => {
     fc.assert(fc.property(state, packets, check), { numRuns: RUNS_FACTOR * 300 });
     assert.ok(compared > 12_000, `${compared} flows compared`);
     const share = allowed / compared;
+    assert.ok(flat > RUNS_FACTOR * 40, `${flat} states had rules in maps`);
     assert.ok(share > 0.15 && share < 0.85, `both verdicts are common: ${share} allowed`);
   });
 });

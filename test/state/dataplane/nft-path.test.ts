@@ -8,6 +8,7 @@ import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import type { ToDataplane } from "#calc";
 import { hashOfContent } from "../../../src/dataplane/linux/nft/class-ids.ts";
+import type { CompilerOptions } from "../../../src/dataplane/linux/nft/compiler.ts";
 import {
   gnp,
   ipSetDelta,
@@ -35,6 +36,9 @@ const MEMBERS = [
 ];
 const PORT_MEMBERS = ["10.0.0.1,tcp:80", "fd00::1,udp:53"];
 const SET_IDS = ["s:a", "s:b"];
+/** Of single addresses, so that rules that name them can be flat. */
+const HOSTS = ["10.0.0.1/32", "10.0.0.2/32", "10.0.0.3/32", "fd00::1/128", "fd00::2/128"];
+const HOST_SET_IDS = ["s:h", "s:i", "s:j"];
 
 const someOf = <T>(values: readonly T[]): fc.Arbitrary<T[]> => fc.subarray([...values]);
 const names = fc.constantFrom("a", "b", "c");
@@ -54,6 +58,23 @@ const rule: fc.Arbitrary<TestRule> = fc.record(
   },
   { requiredKeys: ["action"] },
 );
+
+/** Such as need no chain. */
+const flatRule: fc.Arbitrary<TestRule> = fc
+  .tuple(
+    fc.constantFrom<TestRule["action"]>("allow", "allow", "deny"),
+    fc.constantFrom(undefined, ...HOST_SET_IDS, "s:a"),
+    fc.constantFrom(undefined, "tcp", "udp"),
+    someOf([
+      { first: 80, last: 81 },
+      { first: 443, last: 443 },
+    ]),
+  )
+  .map(([action, peer, name, dstPorts]) => ({
+    action,
+    ...(peer === undefined ? {} : { srcIpSetIds: [peer] }),
+    ...(name === undefined ? {} : { protocol: { name }, dstPorts }),
+  }));
 
 /** A step of a history, and how it changes the final state. */
 type Step =
@@ -107,6 +128,12 @@ const steps: fc.Arbitrary<Step> = fc.oneof(
         set(`policy ${name}`, policyUpdate(gnp(name), inbound, outbound)),
       ),
   },
+  {
+    weight: 3,
+    arbitrary: fc
+      .tuple(names, fc.array(flatRule, { maxLength: 4 }))
+      .map(([name, rules]) => set(`policy ${name}`, policyUpdate(gnp(name), rules, rules))),
+  },
   names.map((name) => deleted(`policy ${name}`, policyRemove(gnp(name)))),
   fc
     .tuple(names, fc.array(rule, { maxLength: 2 }))
@@ -120,9 +147,21 @@ const steps: fc.Arbitrary<Step> = fc.oneof(
       .tuple(fc.constantFrom(...SET_IDS), someOf(MEMBERS))
       .map(([id, members]) => set(`set ${id}`, ipSetUpdate(id, members))),
   },
+  {
+    weight: 3,
+    arbitrary: fc
+      .tuple(fc.constantFrom(...HOST_SET_IDS), someOf(HOSTS))
+      .map(([id, members]) => set(`set ${id}`, ipSetUpdate(id, members))),
+  },
+  {
+    weight: 4,
+    arbitrary: fc
+      .tuple(fc.constantFrom(...HOST_SET_IDS), someOf([...HOSTS, "10.0.0.0/8"]), someOf(HOSTS))
+      .map(([id, add, remove]) => delta(id, add, remove)),
+  },
   someOf(PORT_MEMBERS).map((members) => set("set n:a", ipSetUpdate("n:a", members, "IP_AND_PORT"))),
   fc
-    .constantFrom(...SET_IDS, "n:a")
+    .constantFrom(...SET_IDS, ...HOST_SET_IDS, "n:a")
     .map((id) => deleted(`set ${id}`, { case: "ipsetRemove", value: { id } })),
   {
     weight: 4,
@@ -144,9 +183,9 @@ const colliding = (content: string): number =>
 
 function play(
   history: readonly Step[],
-  hash?: (content: string) => number,
+  options: CompilerOptions,
 ): { world: NftWorld; final: Map<string, ToDataplane> } {
-  const world = new NftWorld(CONFIG, hash);
+  const world = new NftWorld(CONFIG, options);
   const final = new Map<string, ToDataplane>();
   for (const step of history) {
     if (step.op === "flush") world.flush();
@@ -178,9 +217,9 @@ function applyDelta(
   final.set(`set ${id}`, ipSetUpdate(id, [...members], before.value.type));
 }
 
-function check(history: readonly Step[], hash?: (content: string) => number): void {
-  const { world, final } = play(history, hash);
-  const once = new NftWorld(CONFIG, hash);
+function check(history: readonly Step[], options: CompilerOptions = {}): void {
+  const { world, final } = play(history, options);
+  const once = new NftWorld(CONFIG, options);
   // In another order than it came, all at once.
   for (const key of [...final.keys()].sort().reverse()) {
     const message = final.get(key);
@@ -209,10 +248,21 @@ describe("the table", () => {
     );
   });
 
-  it("also when class numbers collide", () => {
+  it("also where the choice between chains and maps is forced, or on the edge", () => {
+    fc.assert(
+      fc.property(
+        fc.array(steps, { maxLength: 60, size: "max" }),
+        fc.constantFrom(-1, 1, 2, Infinity),
+        (history, maxIdentities) => check(history, { maxIdentities }),
+      ),
+      { numRuns: RUNS_FACTOR * 300 },
+    );
+  });
+
+  it("also when numbers of classes and identities collide", () => {
     fc.assert(
       fc.property(fc.array(steps, { maxLength: 60, size: "max" }), (history) =>
-        check(history, colliding),
+        check(history, { hash: colliding }),
       ),
       { numRuns: RUNS_FACTOR * 300 },
     );

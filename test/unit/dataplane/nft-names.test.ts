@@ -6,12 +6,17 @@ import * as fc from "fast-check";
 import { ipSetName, policyChain, profileChain } from "../../../src/dataplane/linux/nft/names.ts";
 import {
   gnp,
+  ipSetDelta,
+  ipSetUpdate,
   NftWorld,
   policyUpdate,
   profileUpdate,
   tier,
   wepUpdate,
+  type TestRule,
 } from "../../support/nft-world.ts";
+
+const TCP = { name: "tcp" };
 
 describe("names in the table", () => {
   it("are the policy's own where nft can read them", () => {
@@ -58,8 +63,8 @@ describe("names in the table", () => {
   });
 });
 
-describe("the cost of a change", () => {
-  const world = new NftWorld();
+describe("the cost of a change, with policies as chains", () => {
+  const world = new NftWorld({}, { maxIdentities: -1 });
   const tiers = [tier("default", [gnp("p0"), gnp("p1")], [gnp("p0")])];
   const endpoint = (i: number): ReturnType<typeof wepUpdate> =>
     wepUpdate(String(i), { ipv4Nets: [`10.65.0.${i}/32`], profileIds: ["open"], tiers });
@@ -102,9 +107,74 @@ describe("the cost of a change", () => {
 
   it("a policy: its two chains; one that nobody uses: nothing", () => {
     const change = (name: string): ToDataplane =>
-      policyUpdate(gnp(name), [{ action: "deny" }], [{ action: "deny" }]);
-    assert.deepEqual(callsOf(change("p0")), { setChain: 2 });
-    assert.deepEqual(callsOf(change("p1")), { setChain: 1 });
+      policyUpdate(gnp(name), [{ action: "allow" }], [{ action: "allow", protocol: TCP }]);
+    assert.deepEqual(callsOf(change("p0")), { setChain: 2, removeSet: 1 });
+    assert.deepEqual(callsOf(change("p1")), { setChain: 1, removeSet: 1 });
     assert.deepEqual(callsOf(change("p9")), {});
+  });
+});
+
+describe("the cost of a change, with policies as elements", () => {
+  const world = new NftWorld();
+  const tiers = [tier("default", [gnp("web"), gnp("db")], [gnp("web")])];
+  const rule = (set: string, port: number): TestRule => ({
+    action: "allow",
+    srcIpSetIds: [set],
+    protocol: TCP,
+    dstPorts: [{ first: port, last: port }],
+  });
+  const callsOf = (...messages: ToDataplane[]): Record<string, number> => {
+    world.table.resetCalls();
+    world.send(...messages).compiler.flush();
+    return Object.fromEntries(Object.entries(world.table.calls).filter(([, count]) => count > 0));
+  };
+  world.send(
+    profileUpdate("open"),
+    ...["s:web", "s:db", "s:both"].map((id) => ipSetUpdate(id, [])),
+    policyUpdate(gnp("web"), [rule("s:web", 80), rule("s:both", 80)], [{ action: "allow" }]),
+    policyUpdate(gnp("db"), [rule("s:db", 5432), rule("s:both", 5432)]),
+    wepUpdate("a", { ipv4Nets: ["10.65.0.1/32"], profileIds: ["open"], tiers }),
+    ipSetDelta("s:web", ["10.0.0.1/32", "10.0.0.2/32"]),
+    ipSetDelta("s:both", ["10.0.0.1/32", "10.0.0.2/32"]),
+    ipSetDelta("s:db", ["10.0.0.3/32"]),
+  );
+  world.flush();
+
+  it("no set and no chain of their own", () => {
+    assert.deepEqual(
+      [...world.table.sets.keys()].filter((name) => name.startsWith("s-")),
+      [],
+    );
+    assert.deepEqual(
+      [...world.table.chains.keys()].filter((name) => name.includes("gnp")),
+      [],
+    );
+  });
+
+  it("an address that gets a known identity: one element, however many sets it joins", () => {
+    const joins = (...ids: string[]): ToDataplane[] =>
+      ids.map((id) => ipSetDelta(id, ["10.0.0.9/32"]));
+    assert.deepEqual(callsOf(...joins("s:web", "s:both")), { add: 1 });
+    const moves = [
+      ...["s:web", "s:both"].map((id) => ipSetDelta(id, [], ["10.0.0.9/32"])),
+      ...joins("s:db"),
+    ];
+    assert.deepEqual(callsOf(...moves), { remove: 1, add: 1 });
+    assert.deepEqual(callsOf(ipSetDelta("s:db", [], ["10.0.0.9/32"])), { remove: 1 });
+  });
+
+  it("a new identity: its rules too, each once", () => {
+    assert.deepEqual(callsOf(ipSetDelta("s:db", ["10.0.0.2/32"])), { remove: 1, add: 3 });
+    assert.deepEqual(callsOf(ipSetDelta("s:db", [], ["10.0.0.2/32"])), { remove: 3, add: 1 });
+  });
+
+  it("a rule more or less: an element for each identity, and no rule of the kernel", () => {
+    const before = [rule("s:web", 80), rule("s:both", 80)];
+    const changed = policyUpdate(gnp("web"), [...before, rule("s:db", 81)], [{ action: "allow" }]);
+    assert.deepEqual(callsOf(changed), { setChain: 1, add: 1 });
+    assert.deepEqual(callsOf(policyUpdate(gnp("web"), before, [{ action: "allow" }])), {
+      setChain: 1,
+      remove: 1,
+    });
   });
 });

@@ -113,7 +113,7 @@ describe("tiers", () => {
   });
 
   it("apply only to the direction that has policies", () => {
-    const world = new NftWorld().send(
+    const world = new NftWorld({}, { maxIdentities: -1 }).send(
       profileUpdate("open"),
       policyUpdate(gnp("p"), [{ action: "deny" }], [{ action: "deny" }]),
       wepUpdate("a", { ...A, tiers: [tier("t", [gnp("p")], [])] }),
@@ -476,7 +476,7 @@ describe("what cannot be enforced", () => {
   it("a policy that the kernel refuses drops until it is another, and holds nothing back", () => {
     const refused = (object: string, errno = "EINVAL"): Error =>
       systemError("netlink-refused", "refused", { fields: { object, errno } });
-    const world = new NftWorld().send(
+    const world = new NftWorld({}, { maxIdentities: -1 }).send(
       profileUpdate("open"),
       policyUpdate(gnp("p"), [{ action: "allow" }]),
       wepUpdate("a", { ...A, tiers: [tier("t", [gnp("p")])] }),

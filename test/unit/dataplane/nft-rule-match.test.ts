@@ -359,8 +359,9 @@ function matches(
   rule: Omit<TestRule, "action">,
   action: "allow" | "deny",
   packet: TestPacket,
+  maxIdentities: number,
 ): boolean {
-  const world = new NftWorld();
+  const world = new NftWorld({}, { maxIdentities });
   world.send(
     ...IP_SETS,
     policyUpdate(gnp("p"), [{ ...rule, action }]),
@@ -381,19 +382,11 @@ describe("rule matches in the table", () => {
     for (const { rule, yes, no } of cases) {
       it(`${field}: ${JSON.stringify(rule)}`, () => {
         for (const action of ["allow", "deny"] as const) {
-          for (const packet of yes) {
-            assert.equal(
-              matches(rule, action, { ...TCP, ...packet }),
-              true,
-              JSON.stringify(packet),
-            );
-          }
-          for (const packet of no) {
-            assert.equal(
-              matches(rule, action, { ...TCP, ...packet }),
-              false,
-              JSON.stringify(packet),
-            );
+          for (const maxIdentities of [-1, Infinity]) {
+            const said = (packet: Partial<TestPacket>): boolean =>
+              matches(rule, action, { ...TCP, ...packet }, maxIdentities);
+            for (const packet of yes) assert.equal(said(packet), true, JSON.stringify(packet));
+            for (const packet of no) assert.equal(said(packet), false, JSON.stringify(packet));
           }
         }
       });

@@ -9,11 +9,15 @@
  *
  *     to-wl-1f2e3d4c:        mark bit := 0 · jump to-wl-1f2e3d4c-tier0 · mark bit := 0 · next tier…
  *     to-wl-1f2e3d4c-tier0:  jump pi-gnp/a · mark bit set → return · jump pi-gnp/b · drop
+ *
+ * Policies whose rules are flat have no chain: what follows each other and does the same is one
+ * segment (`segments.ts`), a few rules whatever the number of policies.
  */
 import { logger } from "#log";
-import type { NftChain, NftElement, NftRule, NftTable } from "#netlink";
+import type { Expr, NftChain, NftElement, NftRule, NftTable } from "#netlink";
 import type { PolicyId, TierInfo } from "#policy";
-import { denyExprs, dropExprs } from "./actions.ts";
+import type { IpFamily } from "#ip";
+import { allowExprs, denyExprs, dropExprs } from "./actions.ts";
 import { u32Host } from "./bytes.ts";
 import { ClassIds, type ClassHash } from "./class-ids.ts";
 import { passMarkBit, type NftPolicyConfig } from "./config.ts";
@@ -21,12 +25,16 @@ import {
   clearMarkBit,
   gotoVerdict,
   jump,
+  familyIs,
   markBitIsSet,
+  peerInSet,
   returnToCaller,
   rule as nftRule,
 } from "./exprs.ts";
 import { classChain, sets, tierChain, type Direction } from "./names.ts";
+import type { FlatRun } from "./flat-list.ts";
 import type { Policies, PolicyView } from "./policies.ts";
+import { Segment, type Question, type Segments } from "./segments.ts";
 
 const log = logger("dataplane.nft");
 
@@ -46,6 +54,8 @@ export interface EndpointClass {
   readonly members: Set<string>;
   /** As last written; empty: not yet. */
   chains: readonly string[];
+  /** Of all tiers, as last written; numbered by their place. */
+  segments: readonly Segment[];
   /** As last written to the verdict map. */
   id: number;
   /** Why some of its traffic is dropped that a policy might allow. */
@@ -58,23 +68,23 @@ export interface ClassChanges {
   readonly problemsChanged: ReadonlySet<EndpointClass>;
 }
 
+export interface ClassParts {
+  readonly table: NftTable;
+  readonly config: NftPolicyConfig;
+  readonly policies: Policies<EndpointClass>;
+  readonly segments: Segments;
+  /** Families that policy is written for. */
+  readonly families: () => readonly IpFamily[];
+}
+
 export class EndpointClasses {
-  readonly #table: NftTable;
-  readonly #config: NftPolicyConfig;
-  readonly #policies: Policies<EndpointClass>;
+  readonly #parts: ClassParts;
   readonly #byContent = new Map<string, EndpointClass>();
   readonly #ids: ClassIds;
   readonly #dirty = new Set<EndpointClass>();
 
-  constructor(
-    table: NftTable,
-    config: NftPolicyConfig,
-    policies: Policies<EndpointClass>,
-    hash?: ClassHash,
-  ) {
-    this.#table = table;
-    this.#config = config;
-    this.#policies = policies;
+  constructor(parts: ClassParts, hash?: ClassHash) {
+    this.#parts = parts;
     this.#ids = new ClassIds(hash);
   }
 
@@ -89,7 +99,8 @@ export class EndpointClasses {
     const content = JSON.stringify([direction, tiers, profileIds]);
     let found = this.#byContent.get(content);
     if (found === undefined) {
-      found = { direction, content, tiers, profileIds, members: new Set(), chains: [], id: 0 };
+      const empty = { members: new Set<string>(), chains: [], segments: [], id: 0 };
+      found = { direction, content, tiers, profileIds, ...empty };
       this.#byContent.set(content, found);
       this.#ids.add(content);
       this.#eachPolicy(found, "use");
@@ -143,22 +154,30 @@ export class EndpointClasses {
       }
     }
     this.#dirty.clear();
-    for (const chain of unused) if (!written.has(chain)) this.#table.removeChain(chain);
-    pushElements(this.#table, sets.toChain, elements.ingress);
-    pushElements(this.#table, sets.fromChain, elements.egress);
+    const { table, segments } = this.#parts;
+    for (const chain of unused) if (!written.has(chain)) table.removeChain(chain);
+    pushElements(table, sets.toChain, elements.ingress);
+    pushElements(table, sets.fromChain, elements.egress);
+    segments.flush(table);
     return { renumbered, problemsChanged };
   }
 
+  /** All chains must be written anew: the families have changed. */
+  allReshaped(): void {
+    for (const each of this.#byContent.values()) this.#dirty.add(each);
+  }
+
   #write(target: EndpointClass, written: Set<string>): void {
-    if (target.members.size === 0) {
-      target.id = 0;
+    const id = target.members.size === 0 ? 0 : this.#ids.idOf(target.content);
+    if (id !== target.id) this.#setSegments(target, []);
+    target.id = id;
+    if (id === 0) {
       target.chains = [];
       return;
     }
-    target.id = this.#ids.idOf(target.content);
     const { chains, problem } = this.#render(target);
     for (const chain of chains) {
-      this.#table.setChain(chain);
+      this.#parts.table.setChain(chain);
       written.add(chain.name);
     }
     target.chains = chains.map((chain) => chain.name);
@@ -167,21 +186,29 @@ export class EndpointClasses {
   }
 
   #render(target: EndpointClass): { chains: NftChain[]; problem: string | undefined } {
+    const { config, policies } = this.#parts;
     const { direction, tiers, profileIds } = target;
     const name = classChain(direction, target.id);
     const rules: NftRule[] = [];
     const tierChains: NftChain[] = [];
     const problems: string[] = [];
+    const views = tiers.map(({ policies: ids }) =>
+      ids.map((id) => policies.policy(id, direction, "any")),
+    );
+    const stepsOfTiers = views.map(stepsOf);
+    this.#setSegments(target, stepsOfTiers.flat().filter(isSegmentStep));
+    const segments = target.segments.values();
     for (const [index, tier] of tiers.entries()) {
-      const views = tier.policies.map((id) => this.#policies.policy(id, direction));
-      for (const view of views) if (view.problem !== undefined) problems.push(view.problem);
-      const tierRules = this.#tierRules(tier, views);
-      if (!views.some((view) => view.passes)) {
+      const steps = stepsOfTiers[index] ?? [];
+      for (const { problem } of views[index] ?? [])
+        if (problem !== undefined) problems.push(problem);
+      const tierRules = this.#tierRules(target, tier, steps, segments);
+      if (!steps.some((step) => "view" in step && step.view.passes)) {
         rules.push(...tierRules);
         continue;
       }
       const chain = tierChain(name, index);
-      const clear = clearMarkBit(passMarkBit(this.#config));
+      const clear = clearMarkBit(passMarkBit(config));
       tierChains.push({ name: chain, rules: tierRules });
       rules.push(
         nftRule(clear, `Start of tier ${tier.name}`),
@@ -190,37 +217,122 @@ export class EndpointClasses {
       );
     }
     for (const id of profileIds) {
-      const view = this.#policies.profile(id, direction);
+      const view = policies.profile(id, direction);
       if (view.problem !== undefined) problems.push(view.problem);
       rules.push(jumpTo(view));
     }
-    rules.push(nftRule(denyExprs(this.#config), "Drop if no profiles matched"));
+    rules.push(nftRule(denyExprs(config), "Drop if no profiles matched"));
     return { chains: [{ name, rules }, ...tierChains], problem: problems[0] };
   }
 
-  #tierRules(tier: ClassTier, views: readonly PolicyView[]): NftRule[] {
+  /** The class's segments are these from now on, each at its place. */
+  #setSegments(target: EndpointClass, steps: readonly SegmentStep[]): void {
+    const before = target.segments;
+    target.segments = steps.map((step, i) => {
+      const segment = before[i] ?? new Segment(target.id, i);
+      this.#parts.segments.setRuns(segment, step.runs);
+      return segment;
+    });
+    for (const segment of before.slice(steps.length)) this.#parts.segments.setRuns(segment, []);
+  }
+
+  #tierRules(
+    target: EndpointClass,
+    tier: ClassTier,
+    steps: readonly Step[],
+    segments: Iterator<Segment>,
+  ): NftRule[] {
+    const { config } = this.#parts;
     const rules: NftRule[] = [];
-    for (const view of views) {
-      rules.push(jumpTo(view));
-      if (view.passes) {
-        rules.push(nftRule([...markBitIsSet(passMarkBit(this.#config)), returnToCaller]));
+    for (const step of steps) {
+      if ("runs" in step) {
+        const { value: segment } = segments.next() as { value: Segment };
+        const act = step.action === "allow" ? allowExprs() : denyExprs(config);
+        for (const question of segment.questions()) {
+          rules.push(...this.#questionRules(target.direction, segment, question, act, tier.name));
+        }
+        continue;
+      }
+      rules.push(jumpTo(step.view));
+      if (step.view.passes) {
+        rules.push(nftRule([...markBitIsSet(passMarkBit(config)), returnToCaller]));
       }
     }
     if (tier.dropsAtEnd) {
       const comment = `End of tier ${tier.name}. Drop if no policies passed packet`;
-      rules.push(nftRule(denyExprs(this.#config), comment));
+      rules.push(nftRule(denyExprs(config), comment));
     }
     return rules;
   }
 
+  #questionRules(
+    direction: Direction,
+    { classId, ordinal }: Segment,
+    { set, anybody }: Question,
+    act: readonly Expr[],
+    tier: string,
+  ): NftRule[] {
+    const side = direction === "ingress" ? "src" : "dst";
+    const fields = KEY_FIELDS[set];
+    const place = { set, fields, classId, segment: ordinal };
+    const tail = fields === 5 ? ", protocol, port" : fields === 4 ? ", protocol" : "";
+    const ofTier = `Tier ${tier}: rules by`;
+    if (anybody) return [nftRule([...peerInSet(place), ...act], `${ofTier}${tail.slice(1)} alone`)];
+    return this.#parts.families().map((family) => {
+      const identities = family === 4 ? sets.identity4 : sets.identity6;
+      const key = peerInSet({ ...place, peer: { family, side, identities } });
+      const comment = `${ofTier} identity of ${family === 4 ? "ip" : "ip6"} ${side === "src" ? "saddr" : "daddr"}${tail}`;
+      return nftRule([...familyIs(family), ...key, ...act], comment);
+    });
+  }
+
   #eachPolicy(target: EndpointClass, verb: "use" | "unuse"): void {
+    const { policies } = this.#parts;
     const { direction, tiers, profileIds } = target;
     for (const tier of tiers) {
-      for (const id of tier.policies) this.#policies[`${verb}Policy`](id, direction, target);
+      for (const id of tier.policies) {
+        if (verb === "use") policies.usePolicy(id, direction, target, "any");
+        else policies.unusePolicy(id, direction, target);
+      }
     }
-    for (const id of profileIds) this.#policies[`${verb}Profile`](id, direction, target);
+    for (const id of profileIds) policies[`${verb}Profile`](id, direction, target);
   }
 }
+
+/** What a tier does one after the other: jump to a chain, or ask the maps for many rules at once. */
+type Step = { readonly view: PolicyView } | SegmentStep;
+
+interface SegmentStep {
+  readonly action: FlatRun["action"];
+  readonly runs: readonly FlatRun[];
+}
+
+function isSegmentStep(step: Step): step is SegmentStep {
+  return "runs" in step;
+}
+
+/**
+ * Runs join the one before them if it does the same; a run of Allow may also overtake chains that only
+ * allow, so that a tier in which nothing denies has one segment.
+ */
+function stepsOf(views: readonly PolicyView[]): Step[] {
+  const steps: (Step & { runs?: FlatRun[] })[] = [];
+  let open: { action: FlatRun["action"]; runs: FlatRun[] } | undefined;
+  for (const view of views) {
+    if (view.runs === undefined) {
+      steps.push({ view });
+      if (open?.action !== "allow" || !view.onlyAllows) open = undefined;
+      continue;
+    }
+    for (const run of view.runs) {
+      if (open?.action === run.action) open.runs.push(run);
+      else steps.push((open = { action: run.action, runs: [run] }));
+    }
+  }
+  return steps;
+}
+
+const KEY_FIELDS = { [sets.peer]: 3, [sets.peerProtocol]: 4, [sets.peerPort]: 5 } as const;
 
 /** A policy that is not known drops in its place. */
 function jumpTo(view: PolicyView): NftRule {

@@ -16,9 +16,11 @@ import type { ClassHash } from "./class-ids.ts";
 import { EndpointClasses, type EndpointClass } from "./classes.ts";
 import type { NftPolicyConfig } from "./config.ts";
 import { Endpoints } from "./endpoints.ts";
+import { Identities } from "./identities.ts";
 import { IpSets } from "./ip-sets.ts";
 import { LiteralSets } from "./literal-sets.ts";
-import { Policies } from "./policies.ts";
+import { MAX_IDENTITIES, Policies } from "./policies.ts";
+import { Segments } from "./segments.ts";
 import { SpoofLists } from "./spoof-lists.ts";
 import { dispatchChains, staticChains, staticSets } from "./static-chains.ts";
 
@@ -35,9 +37,19 @@ export interface FlushResult {
   readonly problemsChanged: readonly WorkloadEndpointId[];
 }
 
+/** For tests. */
+export interface CompilerOptions {
+  /** Numbers classes and identities; another one makes them collide. */
+  readonly hash?: ClassHash;
+  /** Forces the choice between chains (-1) and maps (Infinity), or moves its limit. */
+  readonly maxIdentities?: number;
+}
+
 export class PolicyCompiler {
   readonly #config: NftPolicyConfig;
   readonly #table: NftTable;
+  readonly #identities: Identities;
+  readonly #segments: Segments;
   readonly #ipSets: IpSets;
   readonly #policies: Policies<EndpointClass>;
   readonly #classes: EndpointClasses;
@@ -47,16 +59,26 @@ export class PolicyCompiler {
   /** Families that policy is written for; undefined before the first flush. */
   #families: readonly IpFamily[] | undefined;
 
-  /** `hash` numbers classes; another one is for tests of collisions. */
-  constructor(config: NftPolicyConfig, table: NftTable, hash?: ClassHash) {
+  constructor(config: NftPolicyConfig, table: NftTable, options: CompilerOptions = {}) {
+    const { hash, maxIdentities = MAX_IDENTITIES } = options;
     this.#config = config;
     this.#table = table;
-    this.#ipSets = new IpSets(table);
-    const literals = new LiteralSets(table);
+    this.#identities = new Identities(hash);
+    this.#segments = new Segments(this.#identities);
+    this.#ipSets = new IpSets(table, this.#identities);
+    const parts = {
+      table,
+      config,
+      ipSets: this.#ipSets,
+      identities: this.#identities,
+      maxIdentities,
+    };
     const ipSet = this.#ipSets.shape.bind(this.#ipSets);
     const families = (): readonly IpFamily[] => this.#families ?? IPV4_ONLY;
-    this.#policies = new Policies(table, config, literals, { families, ipSet });
-    this.#classes = new EndpointClasses(table, config, this.#policies, hash);
+    const literals = new LiteralSets(table);
+    this.#policies = new Policies({ ...parts, literals, context: { families, ipSet } });
+    const { policies, segments } = { policies: this.#policies, segments: this.#segments };
+    this.#classes = new EndpointClasses({ table, config, policies, segments, families }, hash);
     this.#spoofLists = new SpoofLists(table, hash);
     this.#endpoints = new Endpoints(table, config, this.#classes, this.#spoofLists);
   }
@@ -101,10 +123,21 @@ export class PolicyCompiler {
     const families = this.#familiesInUse();
     if (families !== this.#families) this.#setFamilies(families);
     this.#policies.ipSetsReshaped(this.#ipSets.flush(families));
-    const affected = this.#policies.flush();
+    const affected = this.#flushPolicies();
+    this.#identities.flush(this.#table, families);
     const { renumbered, problemsChanged } = this.#classes.flush(affected);
     if (this.#spoofLists.flush()) this.#endpoints.spoofListsRenumbered();
     return { problemsChanged: this.#endpoints.flush(renumbered, problemsChanged) };
+  }
+
+  /** What is flat decides who needs an identity, and how many there are what may be flat. */
+  #flushPolicies(): Set<EndpointClass> {
+    const affected = this.#policies.flush();
+    const changes = this.#identities.settle();
+    this.#segments.identitiesChanged(changes);
+    this.#policies.identitiesChanged(changes.sets);
+    for (const each of this.#policies.flush()) affected.add(each);
+    return affected;
   }
 
   /**
@@ -141,6 +174,7 @@ export class PolicyCompiler {
   #setFamilies(families: readonly IpFamily[]): void {
     this.#families = families;
     this.#policies.allReshaped();
+    this.#classes.allReshaped();
     const ipv6 = families.includes(6);
     for (const chain of dispatchChains(this.#config, ipv6)) this.#table.setChain(chain);
   }

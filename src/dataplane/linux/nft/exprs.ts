@@ -192,6 +192,43 @@ export function deviceDispatch(device: Device, map: string, verdicts: string): E
   ];
 }
 
+/**
+ * Key `class . segment . identity [. protocol [. port]]` in a set of one of the `peer` kinds; no match
+ * if the peer has no identity. Without `peer`, the identity is 0 and stands for anybody.
+ *
+ * As in `deviceDispatch`, nft has to be kept from following the identity through its registers: it
+ * sees the packet mark three times where class, segment and identity are. Registers: the address in
+ * 8–11, its identity in 11, from where the copy puts all three into 1–3; protocol in 4, port in 5.
+ */
+export function peerInSet(key: {
+  readonly set: string;
+  readonly fields: 3 | 4 | 5;
+  readonly classId: number;
+  readonly segment: number;
+  readonly peer?: { readonly family: IpFamily; readonly side: Side; readonly identities: string };
+}): Expr[] {
+  const exprs: Expr[] = [1, 2, 3].map((dreg) => ({ type: "meta", key: "mark", dreg }));
+  const mask = new Uint8Array(16);
+  const xor = new Uint8Array(16);
+  xor.set(u32Host(key.classId), 4);
+  xor.set(u32Host(key.segment), 8);
+  if (key.peer === undefined) exprs.push({ type: "meta", key: "mark", dreg: 0 });
+  else {
+    const { family, side, identities } = key.peer;
+    // The kernel copies only registers that were loaded (nft_parse_register_load).
+    if (family === 4) for (const dreg of [9, 10]) exprs.push({ type: "meta", key: "mark", dreg });
+    exprs.push({ ...(loadAddress[family][side] as Expr & { type: "payload" }), dreg: 8 });
+    exprs.push({ type: "lookup", set: identities, sreg: 8, dreg: 11 });
+    mask.fill(0xff, 12);
+  }
+  const sreg = key.peer === undefined ? 0 : 8;
+  exprs.push({ type: "bitwise", sreg, dreg: 0, len: 16, mask, xor });
+  if (key.fields > 3) exprs.push({ type: "meta", key: "l4proto", dreg: 4 });
+  if (key.fields > 4) exprs.push(loadPort("dst", 5));
+  exprs.push({ type: "lookup", set: key.set, sreg: 1 });
+  return exprs;
+}
+
 /** Key `iifname . source address`. */
 export function deviceAndSourceInSet(family: IpFamily, set: string): Expr[] {
   const load = loadAddress[family].src;

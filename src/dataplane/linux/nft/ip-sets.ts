@@ -6,8 +6,8 @@
  * which exist only while there is a CIDR, since each costs every packet a lookup. When one of
  * those comes or goes, the set's shape has changed and the rules that name it are written anew.
  *
- * Single IPv4 addresses are forgotten here once pushed (the table has them). CIDRs are kept, to know
- * what covers what, and IPv6 members, since their sets exist only while a workload uses IPv6.
+ * A set is in the table only while some rule names it. Flat rules (see `flat-list.ts`) need no set
+ * but the identities of its addresses, so those of the sets that such rules name go there.
  */
 import type { IpSetType } from "#calc";
 import {
@@ -25,6 +25,8 @@ import { logger } from "#log";
 import type { KeyType, NftElement, NftSet, NftTable } from "#netlink";
 import type { IpSetId } from "#policy";
 import { concat, u16, u8 } from "./bytes.ts";
+import { hostKey, hostKeyBytes, type HostKey } from "./host-key.ts";
+import type { Identities } from "./identities.ts";
 import { IPPROTO } from "./exprs.ts";
 import { cidrElement } from "./literal-sets.ts";
 import { ipSetName, ipSetNetsName } from "./names.ts";
@@ -43,8 +45,8 @@ export interface IpSetShape {
 interface IpSet {
   readonly type: IpSetType;
   readonly nets: Readonly<Record<IpFamily, OverlapSuppressor>>;
-  /** Single IPv6 members. */
-  readonly hosts6: Set<string>;
+  /** Single addresses, or `address . protocol . port`. */
+  readonly hosts: Readonly<Record<IpFamily, Set<HostKey>>>;
   /** Members that could not be read; a set that has any is not used by rules. */
   readonly unreadable: Set<string>;
 }
@@ -61,14 +63,22 @@ interface Pending {
 /** Last change of each outermost CIDR within one flush. */
 type NetChanges = Map<string, { readonly op: "add" | "remove"; readonly cidr: Cidr }>;
 
+const FAMILIES: readonly IpFamily[] = [4, 6];
+
 export class IpSets {
   readonly #table: NftTable;
+  readonly #identities: Identities;
   #families: readonly IpFamily[] = [];
   readonly #sets = new Map<IpSetId, IpSet>();
   readonly #pending = new Map<IpSetId, Pending>();
+  /** How many lists of rules name the set, known or not. */
+  readonly #ruleUsers = new Map<IpSetId, number>();
+  /** How many lists of rules want the identities of its addresses. */
+  readonly #identityUsers = new Map<IpSetId, number>();
 
-  constructor(table: NftTable) {
+  constructor(table: NftTable, identities: Identities) {
     this.#table = table;
+    this.#identities = identities;
   }
 
   update(id: IpSetId, type: IpSetType, members: readonly string[]): void {
@@ -93,6 +103,40 @@ export class IpSets {
     return set.nets[family].size > 0 ? { ...shape, netsName: ipSetNetsName(id, family) } : shape;
   }
 
+  /** All its members are single addresses, so that identities can stand for it. */
+  hasIdentities(id: IpSetId): boolean {
+    const set = this.#sets.get(id);
+    return (
+      set !== undefined &&
+      set.type !== "IP_AND_PORT" &&
+      set.unreadable.size === 0 &&
+      FAMILIES.every((family) => set.nets[family].size === 0)
+    );
+  }
+
+  /** Rules are about to name these sets. */
+  acquire(ids: Iterable<IpSetId>): void {
+    for (const id of ids) if (count(this.#ruleUsers, id, 1) === 1) this.#program(id);
+  }
+
+  release(ids: Iterable<IpSetId>): void {
+    for (const id of ids) if (count(this.#ruleUsers, id, -1) === 0) this.#withdraw(id);
+  }
+
+  acquireIdentities(ids: Iterable<IpSetId>): void {
+    for (const id of ids) {
+      if (count(this.#identityUsers, id, 1) === 1)
+        this.#identify(id, undefined, this.#sets.get(id));
+    }
+  }
+
+  releaseIdentities(ids: Iterable<IpSetId>): void {
+    for (const id of ids) {
+      if (count(this.#identityUsers, id, -1) === 0)
+        this.#identify(id, this.#sets.get(id), undefined);
+    }
+  }
+
   /** Pushes what was recorded, for these families; the sets whose shape changed. */
   flush(families: readonly IpFamily[]): Set<IpSetId> {
     const reshaped = new Set<IpSetId>();
@@ -114,21 +158,42 @@ export class IpSets {
     this.#families = families;
     if (had === families.includes(6)) return;
     for (const [id, set] of this.#sets) {
-      const hasNets = set.nets[6].size > 0;
-      if (had) {
-        this.#table.removeSet(ipSetName(id, 6));
-        if (hasNets) this.#table.removeSet(ipSetNetsName(id, 6));
-        continue;
-      }
-      const elements: NftElement[] = [];
-      for (const member of set.hosts6) {
-        const parsed = parseMember(set.type, member);
-        if (parsed !== undefined && "key" in parsed) elements.push({ key: parsed.key });
-      }
-      this.#table.setSet(hashSetOf(id, set.type, 6), elements);
-      if (hasNets) {
-        this.#table.setSet(netsSetOf(id, 6), set.nets[6].published().map(cidrElement));
-      }
+      if (!this.#ruleUsers.has(id)) continue;
+      if (had) this.#withdrawFamily(id, set, 6);
+      else this.#programFamily(id, set, 6);
+    }
+  }
+
+  #program(id: IpSetId): void {
+    const set = this.#sets.get(id);
+    if (set === undefined) return;
+    for (const family of this.#families) this.#programFamily(id, set, family);
+  }
+
+  #programFamily(id: IpSetId, set: IpSet, family: IpFamily): void {
+    this.#table.setSet(hashSetOf(id, set.type, family), hostElements(set.hosts[family]));
+    const nets = set.nets[family].published();
+    if (nets.length > 0) this.#table.setSet(netsSetOf(id, family), nets.map(cidrElement));
+  }
+
+  #withdraw(id: IpSetId): void {
+    const set = this.#sets.get(id);
+    if (set === undefined) return;
+    for (const family of this.#families) this.#withdrawFamily(id, set, family);
+  }
+
+  #withdrawFamily(id: IpSetId, set: IpSet, family: IpFamily): void {
+    this.#table.removeSet(ipSetName(id, family));
+    if (set.nets[family].size > 0) this.#table.removeSet(ipSetNetsName(id, family));
+  }
+
+  /** The set's addresses as they were and as they are. */
+  #identify(id: IpSetId, before: IpSet | undefined, after: IpSet | undefined): void {
+    for (const family of FAMILIES) {
+      const had = hostsOf(before, family);
+      const has = hostsOf(after, family);
+      for (const host of had) if (!has.has(host)) this.#identities.remove(id, family, host);
+      for (const host of has) if (!had.has(host)) this.#identities.add(id, family, host);
     }
   }
 
@@ -141,11 +206,9 @@ export class IpSets {
   #drop(id: IpSetId): void {
     const set = this.#sets.get(id);
     if (set === undefined) return;
+    if (this.#ruleUsers.has(id)) this.#withdraw(id);
+    if (this.#identityUsers.has(id)) this.#identify(id, set, undefined);
     this.#sets.delete(id);
-    for (const family of this.#families) {
-      this.#table.removeSet(ipSetName(id, family));
-      if (set.nets[family].size > 0) this.#table.removeSet(ipSetNetsName(id, family));
-    }
   }
 
   #replace(
@@ -153,27 +216,25 @@ export class IpSets {
     pending: Pending,
     { type, members }: { readonly type: IpSetType; readonly members: readonly string[] },
   ): void {
-    const before = this.#sets.get(id);
-    if (before !== undefined && before.type !== type) this.#drop(id);
+    let before = this.#sets.get(id);
+    if (before !== undefined && before.type !== type) {
+      this.#drop(id);
+      before = undefined;
+    }
     const set = newIpSet(type);
-    const hosts: Record<IpFamily, NftElement[]> = { 4: [], 6: [] };
     for (const member of finalMembers(members, pending.deltas)) {
       const parsed = parseMember(type, member);
       if (parsed === undefined) this.#reportUnreadable(id, set, member);
       else if ("cidr" in parsed) set.nets[parsed.cidr.family].add(parsed.cidr);
-      else {
-        hosts[parsed.family].push({ key: parsed.key });
-        if (parsed.family === 6) set.hosts6.add(member);
-      }
+      else set.hosts[parsed.family].add(hostKey(parsed.key));
     }
     this.#sets.set(id, set);
+    if (this.#identityUsers.has(id)) this.#identify(id, before, set);
+    if (!this.#ruleUsers.has(id)) return;
     for (const family of this.#families) {
-      this.#table.setSet(hashSetOf(id, type, family), hosts[family]);
-      const nets = set.nets[family].published();
-      if (nets.length > 0) this.#table.setSet(netsSetOf(id, family), nets.map(cidrElement));
-      else if (before !== undefined && before.type === type && before.nets[family].size > 0) {
-        this.#table.removeSet(ipSetNetsName(id, family));
-      }
+      const hadNets = before !== undefined && before.nets[family].size > 0;
+      if (hadNets && set.nets[family].size === 0) this.#table.removeSet(ipSetNetsName(id, family));
+      this.#programFamily(id, set, family);
     }
   }
 
@@ -188,12 +249,14 @@ export class IpSets {
     for (const { added, removed } of deltas) {
       const goneHosts = this.#changeMembers(id, set, removed, "remove", nets);
       const newHosts = this.#changeMembers(id, set, added, "add", nets);
+      if (!this.#ruleUsers.has(id)) continue;
       for (const family of this.#families) {
         const name = ipSetName(id, family);
         if (goneHosts[family].length > 0) this.#table.removeElements(name, goneHosts[family]);
         if (newHosts[family].length > 0) this.#table.addElements(name, newHosts[family]);
       }
     }
+    if (!this.#ruleUsers.has(id)) return;
     for (const family of this.#families) {
       this.#pushNets(id, set.nets[family], family, hadNets[family], nets[family]);
     }
@@ -218,8 +281,11 @@ export class IpSets {
         const cover = set.nets[cidr.family];
         recordNets(nets[cidr.family], op === "add" ? cover.add(cidr) : cover.remove(cidr));
       } else {
-        hosts[parsed.family].push({ key: parsed.key });
-        if (parsed.family === 6) set.hosts6[op === "add" ? "add" : "delete"](member);
+        const { family, key } = parsed;
+        const host = hostKey(key);
+        set.hosts[family][op === "add" ? "add" : "delete"](host);
+        if (this.#identityUsers.has(id)) this.#identities[op](id, family, host);
+        hosts[family].push({ key });
       }
     }
     return hosts;
@@ -265,9 +331,27 @@ function newIpSet(type: IpSetType): IpSet {
   return {
     type,
     nets: { 4: new OverlapSuppressor(), 6: new OverlapSuppressor() },
-    hosts6: new Set(),
+    hosts: { 4: new Set(), 6: new Set() },
     unreadable: new Set(),
   };
+}
+
+const NO_HOSTS: ReadonlySet<HostKey> = new Set();
+
+function hostsOf(set: IpSet | undefined, family: IpFamily): ReadonlySet<HostKey> {
+  return set === undefined || set.type === "IP_AND_PORT" ? NO_HOSTS : set.hosts[family];
+}
+
+function* hostElements(hosts: ReadonlySet<HostKey>): Generator<NftElement> {
+  for (const host of hosts) yield { key: hostKeyBytes(host) };
+}
+
+/** The new number; 0 is not kept. */
+function count(users: Map<IpSetId, number>, id: IpSetId, by: 1 | -1): number {
+  const now = (users.get(id) ?? 0) + by;
+  if (now === 0) users.delete(id);
+  else users.set(id, now);
+  return now;
 }
 
 function finalMembers(members: readonly string[], deltas: Pending["deltas"]): Iterable<string> {

@@ -277,7 +277,8 @@ class MatchBuilder {
   }
 }
 
-function protocolNumber(protocol: Protocol): number {
+/** Throws an input error for a protocol that has no number. */
+export function protocolNumber(protocol: Protocol): number {
   if ("number" in protocol) {
     if (Number.isInteger(protocol.number) && protocol.number >= 0 && protocol.number <= 255) {
       return protocol.number;

@@ -59,6 +59,13 @@ export const sets = {
   spoof: "spoof-class",
   spoofChain: "spoof-class-chain",
   portProtocols: "port-protocols",
+  /** Address → identity. */
+  identity4: "identity4",
+  identity6: "identity6",
+  /** class . segment . identity [. protocol [. port]] */
+  peerPort: "peer-port",
+  peerProtocol: "peer-protocol",
+  peer: "peer",
 } as const;
 
 export function kindShort(kind: string): string {

@@ -1,11 +1,17 @@
 /**
- * Policies and profiles as chains, two of each at most: a direction is written only while some
- * endpoint class uses it. A changed policy rewrites its own chains; classes are told only when
- * something they depend on changed (known or not, has Pass rules or not).
+ * Policies and profiles as chains, two of each at most: a direction is written only while somebody
+ * uses it. A changed policy rewrites its own chains; its users are told only when something that they
+ * depend on changed (known or not, has Pass rules or not).
+ *
+ * A user that can do with runs of flat rules (`flat-list.ts`) says so, and gets them instead of a
+ * chain where the rules allow it, and the sets they name are not in too many identities.
  */
 import type { NftTable } from "#netlink";
 import type { IpSetId, Policy, PolicyId, Profile, Rule } from "#policy";
 import type { NftPolicyConfig } from "./config.ts";
+import { flatten, peersOf, sameRuns, type FlatRun } from "./flat-list.ts";
+import type { Identities } from "./identities.ts";
+import type { IpSets } from "./ip-sets.ts";
 import type { LiteralSets } from "./literal-sets.ts";
 import type { MatchContext } from "./match.ts";
 import {
@@ -20,12 +26,25 @@ import { failClosed, renderRuleList, type RenderedList, type RuleList } from "./
 
 const DIRECTIONS: readonly Direction[] = ["ingress", "egress"];
 
-/** What a class needs to know of a policy that it names. */
+/**
+ * More identities than this in one set, and a rule that names it needs a chain: each rule would be as
+ * many elements in every class. Only the choice depends on it, never what a packet gets.
+ */
+export const MAX_IDENTITIES = 256;
+
+/** What a user can make of a policy: jump to its chain, or also take its rules as elements. */
+export type PolicyForm = "chain" | "any";
+
+/** What a user needs to know of a policy that it names. */
 export interface PolicyView {
   readonly title: string;
-  /** Undefined: the policy is not known. */
+  /** Flat rules instead of a chain; only for users of `any` form. */
+  readonly runs?: readonly FlatRun[];
+  /** Undefined without runs: the policy is not known. */
   readonly chain?: string;
   readonly passes: boolean;
+  /** Whatever it decides is Allow, so it may change places with others of its kind. */
+  readonly onlyAllows: boolean;
   /** Why the policy drops all; absent when it works. */
   readonly problem?: string;
 }
@@ -39,40 +58,50 @@ interface Definition {
 
 /** A list as it was written: the chains' names alone, since the table holds their rules. */
 interface WrittenList extends Omit<RenderedList, "chains"> {
-  /** The list's own chain first. */
+  /** The list's own chain first; none if nobody needs one. */
   readonly chains: readonly string[];
+  /** Sets whose addresses must have identities before the list can be flat. */
+  readonly identitySetIds: ReadonlySet<IpSetId>;
+  readonly runs?: readonly FlatRun[];
+  readonly onlyAllows: boolean;
 }
 
-/** `User` is whoever jumps to the chains. */
+interface Listing extends Omit<WrittenList, "chains"> {
+  readonly chains: RenderedList["chains"];
+}
+
+/** `User` is whoever names the policy. */
 interface Entry<User> {
   readonly id: PolicyId | { readonly profile: string };
   readonly title: string;
   definition?: Definition;
-  readonly users: Readonly<Record<Direction, Set<User>>>;
+  readonly users: Readonly<Record<Direction, Map<User, PolicyForm>>>;
   readonly rendered: Partial<Record<Direction, WrittenList>>;
   /** Why the kernel does not take the present definition. */
   refused?: string;
 }
 
+export interface PolicyParts {
+  readonly table: NftTable;
+  readonly config: NftPolicyConfig;
+  readonly literals: LiteralSets;
+  readonly context: MatchContext;
+  readonly ipSets: IpSets;
+  readonly identities: Identities;
+  /** Sets in more identities than this need chains; -1: all lists are chains. */
+  readonly maxIdentities: number;
+}
+
 export class Policies<User> {
-  readonly #table: NftTable;
-  readonly #config: NftPolicyConfig;
-  readonly #literals: LiteralSets;
-  readonly #context: MatchContext;
+  readonly #parts: PolicyParts;
   readonly #entries = new Map<string, Entry<User>>();
   readonly #dirty = new Set<string>();
   readonly #keysByIpSet = new Map<IpSetId, Set<string>>();
+  /** Sets that are in too many identities. */
+  readonly #overLimit = new Set<IpSetId>();
 
-  constructor(
-    table: NftTable,
-    config: NftPolicyConfig,
-    literals: LiteralSets,
-    context: MatchContext,
-  ) {
-    this.#table = table;
-    this.#config = config;
-    this.#literals = literals;
-    this.#context = context;
+  constructor(parts: PolicyParts) {
+    this.#parts = parts;
   }
 
   setPolicy(id: PolicyId, policy: Policy): void {
@@ -101,12 +130,12 @@ export class Policies<User> {
     this.#undefine(profileMapKey(name));
   }
 
-  usePolicy(id: PolicyId, direction: Direction, user: User): void {
-    this.#use(this.#policyEntry(id), policyMapKey(id), direction, user);
+  usePolicy(id: PolicyId, direction: Direction, user: User, form: PolicyForm = "chain"): void {
+    this.#use(this.#policyEntry(id), policyMapKey(id), direction, user, form);
   }
 
   useProfile(name: string, direction: Direction, user: User): void {
-    this.#use(this.#profileEntry(name), profileMapKey(name), direction, user);
+    this.#use(this.#profileEntry(name), profileMapKey(name), direction, user, "chain");
   }
 
   unusePolicy(id: PolicyId, direction: Direction, user: User): void {
@@ -133,12 +162,12 @@ export class Policies<User> {
     return false;
   }
 
-  policy(id: PolicyId, direction: Direction): PolicyView {
-    return viewOf(this.#policyEntry(id), direction);
+  policy(id: PolicyId, direction: Direction, form: PolicyForm = "chain"): PolicyView {
+    return viewOf(this.#policyEntry(id), direction, form);
   }
 
   profile(name: string, direction: Direction): PolicyView {
-    return viewOf(this.#profileEntry(name), direction);
+    return viewOf(this.#profileEntry(name), direction, "chain");
   }
 
   /** All rules must be written anew: the families have changed. */
@@ -153,6 +182,17 @@ export class Policies<User> {
     }
   }
 
+  /** Lists that may be flat where they were not, or no longer. */
+  identitiesChanged(ids: Iterable<IpSetId>): void {
+    for (const id of ids) {
+      const overLimit = this.#isOverLimit(id);
+      if (overLimit === this.#overLimit.has(id)) continue;
+      if (overLimit) this.#overLimit.add(id);
+      else this.#overLimit.delete(id);
+      this.ipSetsReshaped([id]);
+    }
+  }
+
   /** Writes dirty chains; the users whose view of some policy changed. */
   flush(): Set<User> {
     const affected = new Set<User>();
@@ -160,10 +200,11 @@ export class Policies<User> {
       const entry = this.#entries.get(key);
       if (entry === undefined) continue;
       for (const direction of DIRECTIONS) {
-        const before = fingerprint(viewOf(entry, direction));
+        const before = viewsOf(entry, direction);
         this.#write(key, entry, direction);
-        if (fingerprint(viewOf(entry, direction)) !== before) {
-          for (const user of entry.users[direction]) affected.add(user);
+        const after = viewsOf(entry, direction);
+        for (const [user, form] of entry.users[direction]) {
+          if (differs(before[form], after[form])) affected.add(user);
         }
       }
       const unused = DIRECTIONS.every((direction) => entry.users[direction].size === 0);
@@ -174,34 +215,84 @@ export class Policies<User> {
   }
 
   #write(key: string, entry: Entry<User>, direction: Direction): void {
+    const { table, literals, ipSets } = this.#parts;
     const before = entry.rendered[direction];
     const after = this.#render(entry, direction);
     for (const id of after?.ipSetIds ?? []) this.#index(id).add(key);
-    if (after !== undefined) this.#literals.acquire(after.literals);
+    for (const id of after?.identitySetIds ?? []) this.#index(id).add(key);
+    ipSets.acquire(after?.ipSetIds ?? []);
+    ipSets.acquireIdentities(after?.identitySetIds ?? []);
+    if (after !== undefined) literals.acquire(after.literals);
     const kept = new Set<string>();
     for (const chain of after?.chains ?? []) {
-      this.#table.setChain(chain);
+      table.setChain(chain);
       kept.add(chain.name);
     }
     for (const chain of before?.chains ?? []) {
-      if (!kept.has(chain)) this.#table.removeChain(chain);
+      if (!kept.has(chain)) table.removeChain(chain);
     }
-    if (before !== undefined) this.#literals.release(before.literals);
+    if (before !== undefined) literals.release(before.literals);
+    ipSets.release(before?.ipSetIds ?? []);
+    ipSets.releaseIdentities(before?.identitySetIds ?? []);
     if (after === undefined) delete entry.rendered[direction];
     else entry.rendered[direction] = { ...after, chains: [...kept] };
     this.#unindex(key, entry, before);
   }
 
-  #render(entry: Entry<User>, direction: Direction): RenderedList | undefined {
+  #render(entry: Entry<User>, direction: Direction): Listing | undefined {
     const { definition } = entry;
-    if (definition === undefined || entry.users[direction].size === 0) return undefined;
+    const users = entry.users[direction];
+    if (definition === undefined || users.size === 0) return undefined;
     const list = ruleListOf(entry.id, entry.title, definition, direction);
     if (definition.unsupported.length > 0) {
       const features = definition.unsupported.join(", ");
-      return failClosed(list.chain, `${entry.title}: not supported yet: ${features}`);
+      const problem = `${entry.title}: not supported yet: ${features}`;
+      return withoutRuns(failClosed(list.chain, problem), false);
     }
-    if (entry.refused !== undefined) return failClosed(list.chain, entry.refused);
-    return renderRuleList(list, this.#context, this.#config);
+    if (entry.refused !== undefined) {
+      return withoutRuns(failClosed(list.chain, entry.refused), false);
+    }
+    const flat = hasForm(users, "any") ? this.#flatten(list.rules, direction) : undefined;
+    const identitySetIds = flat === undefined ? NO_SETS : peersOf(flat);
+    const onlyAllows = list.rules.every(({ action }) => action === "allow");
+    if (flat !== undefined && this.#mayBeFlat(identitySetIds)) {
+      const written = entry.rendered[direction]?.runs;
+      const runs = written !== undefined && sameRuns(written, flat) ? written : flat;
+      const rendered = hasForm(users, "chain") ? this.#chain(list) : NO_CHAIN;
+      return { ...rendered, runs, identitySetIds, onlyAllows };
+    }
+    return { ...withoutRuns(this.#chain(list), onlyAllows), identitySetIds };
+  }
+
+  #chain(list: RuleList): RenderedList {
+    return renderRuleList(list, this.#parts.context, this.#parts.config);
+  }
+
+  #flatten(rules: readonly Rule[], direction: Direction): FlatRun[] | undefined {
+    const { maxIdentities, config, ipSets } = this.#parts;
+    if (maxIdentities < 0) return undefined;
+    // The log line of a drop names the policy, which elements of a shared map cannot.
+    const logsDrops = config.dropActionOverride.startsWith("Log");
+    if (logsDrops && rules.some(({ action }) => action === "deny")) return undefined;
+    let runs: FlatRun[] | undefined;
+    try {
+      runs = flatten(rules, direction);
+    } catch {
+      // What is wrong with the list, its chain says.
+      return undefined;
+    }
+    if (runs === undefined) return undefined;
+    for (const id of peersOf(runs)) if (!ipSets.hasIdentities(id)) return undefined;
+    return runs;
+  }
+
+  #mayBeFlat(ids: ReadonlySet<IpSetId>): boolean {
+    for (const id of ids) if (this.#overLimit.has(id)) return false;
+    return true;
+  }
+
+  #isOverLimit(id: IpSetId): boolean {
+    return this.#parts.identities.count(id) > this.#parts.maxIdentities;
   }
 
   #index(id: IpSetId): Set<string> {
@@ -211,8 +302,12 @@ export class Policies<User> {
   }
 
   #unindex(key: string, entry: Entry<User>, before: WrittenList | undefined): void {
-    for (const id of before?.ipSetIds ?? []) {
-      if (DIRECTIONS.some((direction) => entry.rendered[direction]?.ipSetIds.has(id))) continue;
+    for (const id of [...(before?.ipSetIds ?? []), ...(before?.identitySetIds ?? [])]) {
+      const named = DIRECTIONS.some((direction) => {
+        const list = entry.rendered[direction];
+        return list?.ipSetIds.has(id) === true || list?.identitySetIds.has(id) === true;
+      });
+      if (named) continue;
       const keys = this.#keysByIpSet.get(id);
       keys?.delete(key);
       if (keys?.size === 0) this.#keysByIpSet.delete(id);
@@ -232,15 +327,17 @@ export class Policies<User> {
     this.#dirty.add(key);
   }
 
-  #use(entry: Entry<User>, key: string, direction: Direction, user: User): void {
-    if (entry.users[direction].size === 0) this.#dirty.add(key);
-    entry.users[direction].add(user);
+  #use(entry: Entry<User>, key: string, direction: Direction, user: User, form: PolicyForm): void {
+    const users = entry.users[direction];
+    if (!hasForm(users, form)) this.#dirty.add(key);
+    users.set(user, form);
   }
 
   #unuse(key: string, direction: Direction, user: User): void {
     const users = this.#entries.get(key)?.users[direction];
+    const form = users?.get(user);
     users?.delete(user);
-    if (users?.size === 0) this.#dirty.add(key);
+    if (form !== undefined && users !== undefined && !hasForm(users, form)) this.#dirty.add(key);
   }
 
   #policyEntry(id: PolicyId): Entry<User> {
@@ -254,11 +351,16 @@ export class Policies<User> {
   #entry(key: string, id: Entry<User>["id"], title: string): Entry<User> {
     let entry = this.#entries.get(key);
     if (entry === undefined) {
-      entry = { id, title, users: { ingress: new Set(), egress: new Set() }, rendered: {} };
+      entry = { id, title, users: { ingress: new Map(), egress: new Map() }, rendered: {} };
       this.#entries.set(key, entry);
     }
     return entry;
   }
+}
+
+function hasForm(users: ReadonlyMap<unknown, PolicyForm>, form: PolicyForm): boolean {
+  for (const each of users.values()) if (each === form) return true;
+  return false;
 }
 
 function ruleListOf(
@@ -288,18 +390,42 @@ function ruleListOf(
   };
 }
 
-function viewOf(entry: Entry<unknown>, direction: Direction): PolicyView {
-  const rendered = entry.rendered[direction];
-  const chain = rendered?.chains[0];
-  if (rendered === undefined || chain === undefined) {
-    return { title: entry.title, passes: false, problem: `${entry.title} is not known` };
-  }
-  const view = { title: entry.title, chain, passes: rendered.passes };
-  return rendered.problem === undefined ? view : { ...view, problem: rendered.problem };
+const NO_SETS: ReadonlySet<IpSetId> = new Set();
+
+/** What nobody jumps to. */
+const NO_CHAIN: RenderedList = { chains: [], literals: [], ipSetIds: NO_SETS, passes: false };
+
+function withoutRuns(rendered: RenderedList, onlyAllows: boolean): Listing {
+  return { ...rendered, identitySetIds: NO_SETS, onlyAllows };
 }
 
-function fingerprint(view: PolicyView): string {
-  return `${view.chain ?? ""} ${view.passes} ${view.problem ?? ""}`;
+function viewOf(entry: Entry<unknown>, direction: Direction, form: PolicyForm): PolicyView {
+  const { title } = entry;
+  const rendered = entry.rendered[direction];
+  if (form === "any" && rendered?.runs !== undefined) {
+    return { title, runs: rendered.runs, passes: false, onlyAllows: rendered.onlyAllows };
+  }
+  const chain = rendered?.chains[0];
+  if (rendered === undefined || chain === undefined) {
+    return { title, passes: false, onlyAllows: false, problem: `${title} is not known` };
+  }
+  const { passes, onlyAllows, problem } = rendered;
+  const view = { title, chain, passes, onlyAllows: onlyAllows && problem === undefined };
+  return problem === undefined ? view : { ...view, problem };
+}
+
+function viewsOf(entry: Entry<unknown>, direction: Direction): Record<PolicyForm, PolicyView> {
+  return { chain: viewOf(entry, direction, "chain"), any: viewOf(entry, direction, "any") };
+}
+
+function differs(a: PolicyView, b: PolicyView): boolean {
+  return (
+    a.chain !== b.chain ||
+    a.runs !== b.runs ||
+    a.passes !== b.passes ||
+    a.onlyAllows !== b.onlyAllows ||
+    a.problem !== b.problem
+  );
 }
 
 function policyMapKey(id: PolicyId): string {

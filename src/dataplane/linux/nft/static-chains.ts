@@ -59,6 +59,11 @@ export function staticSets(): { readonly set: NftSet; readonly elements: readonl
       key: ["mark"],
       data: "verdict",
     }),
+    empty({ name: sets.identity4, key: ["ipv4_addr"], data: "mark" }),
+    empty({ name: sets.identity6, key: ["ipv6_addr"], data: "mark" }),
+    empty({ name: sets.peerPort, key: ["mark", "mark", "mark", "inet_proto", "inet_service"] }),
+    empty({ name: sets.peerProtocol, key: ["mark", "mark", "mark", "inet_proto"] }),
+    empty({ name: sets.peer, key: ["mark", "mark", "mark"] }),
     {
       set: { name: sets.portProtocols, key: ["inet_proto"] },
       elements: PORT_PROTOCOLS.map((number) => ({ key: u8(number) })),
