@@ -78,10 +78,22 @@ export interface RouteUpdate {
   };
 }
 
+/** What one source of configuration says, as raw text. */
+export interface RawConfigSource {
+  readonly source: string;
+  readonly config: Readonly<Record<string, string>>;
+}
+
 export type ToDataplane =
   | {
       readonly case: "configUpdate";
-      readonly value: { readonly config: Readonly<Record<string, string>> };
+      readonly value: {
+        /** What holds, as raw text. */
+        readonly config: Readonly<Record<string, string>>;
+        /** By the source's rank, which is ascending. */
+        readonly sourceToRawConfig?: Readonly<Record<number, RawConfigSource>>;
+        readonly message?: string;
+      };
     }
   | { readonly case: "inSync"; readonly value: Record<string, never> }
   | {
@@ -180,6 +192,17 @@ export type ToDataplane =
       };
     }
   | {
+      readonly case: "globalBgpConfigUpdate";
+      /** CIDRs that BGPConfiguration default has for services, and addresses for local peers. */
+      readonly value: {
+        readonly serviceClusterCidrs: readonly string[];
+        readonly serviceExternalCidrs: readonly string[];
+        readonly serviceLoadbalancerCidrs: readonly string[];
+        readonly localWorkloadPeeringIpV4: string;
+        readonly localWorkloadPeeringIpV6: string;
+      };
+    }
+  | {
       readonly case: "namespaceUpdate";
       readonly value: {
         readonly id: { readonly name: string };
@@ -202,6 +225,7 @@ export type ToDataplane =
 /** Status of a local endpoint as a dataplane reports it. */
 export type EndpointState = "up" | "down" | "error";
 
+/** What a dataplane reports. The last three come from external ones alone. */
 export type FromDataplane =
   | {
       readonly case: "workloadEndpointStatusUpdate";
@@ -214,4 +238,27 @@ export type FromDataplane =
   | {
       readonly case: "workloadEndpointStatusRemove";
       readonly value: { readonly id: WorkloadEndpointId };
-    };
+    }
+  | {
+      readonly case: "hostEndpointStatusUpdate";
+      readonly value: {
+        readonly id: { readonly endpointId: string };
+        readonly status: EndpointState;
+        readonly reason?: string;
+      };
+    }
+  | {
+      readonly case: "hostEndpointStatusRemove";
+      readonly value: { readonly id: { readonly endpointId: string } };
+    }
+  | {
+      readonly case: "processStatusUpdate";
+      readonly value: { readonly isoTimestamp: string; readonly uptime: number };
+    }
+  | {
+      readonly case: "wireguardStatusUpdate";
+      /** `ipVersion` absent: both families. */
+      readonly value: { readonly publicKey: string; readonly ipVersion?: 4 | 6 };
+    }
+  /** The dataplane has programmed what was there at in-sync, and reported on every endpoint. */
+  | { readonly case: "dataplaneInSync"; readonly value: Record<string, never> };

@@ -8,6 +8,7 @@ export {
   type IpPoolType,
   type IpSetType,
   type NatInfo,
+  type RawConfigSource,
   type RouteUpdate,
   type ToDataplane,
   type WorkloadEndpoint,

@@ -9,3 +9,10 @@ export {
   type NftPolicyConfig,
 } from "./linux/nft/config.ts";
 export { openLinuxDataplane } from "./linux/open.ts";
+export {
+  FrameCutter,
+  readToDataplane,
+  StreamWriter,
+  toDataplaneJson,
+  type Envelope,
+} from "./external/stream.ts";

@@ -50,9 +50,11 @@ export class DataplaneWorld {
     });
     this.dataplane.onWanted(() => this.wanted++);
     this.dataplane.onStatus((message) => {
-      const { workloadId: name } = message.value.id;
-      const gone = message.case === "workloadEndpointStatusRemove";
-      this.statuses.push(`${name} ${gone ? "removed" : message.value.status}`);
+      if (message.case === "workloadEndpointStatusUpdate") {
+        this.statuses.push(`${message.value.id.workloadId} ${message.value.status}`);
+      } else if (message.case === "workloadEndpointStatusRemove") {
+        this.statuses.push(`${message.value.id.workloadId} removed`);
+      }
     });
   }
 
