@@ -165,6 +165,10 @@ const range = (port: number): { first: number; last: number } => ({ first: port,
 const rules = fc.oneof(
   fc.array(fc.oneof({ weight: 4, arbitrary: rule }, wideRule), { maxLength: 4, size: "max" }),
   { weight: 2, arbitrary: fc.array(flatRule, { minLength: 1, maxLength: 5, size: "max" }) },
+  // Some need a chain, some do not, and their order does not matter.
+  fc
+    .array(fc.oneof(rule, flatRule), { minLength: 2, maxLength: 5, size: "max" })
+    .map((list) => list.map((each) => ({ ...each, action: "allow" as const }))),
 );
 
 const tiers = fc.array(

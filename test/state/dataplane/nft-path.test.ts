@@ -131,7 +131,15 @@ const steps: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 3,
     arbitrary: fc
-      .tuple(names, fc.array(flatRule, { maxLength: 4 }))
+      .tuple(
+        names,
+        fc.oneof(
+          fc.array(flatRule, { maxLength: 4 }),
+          fc
+            .array(fc.oneof(rule, flatRule), { maxLength: 4 })
+            .map((list) => list.map((each) => ({ ...each, action: "allow" as const }))),
+        ),
+      )
       .map(([name, rules]) => set(`policy ${name}`, policyUpdate(gnp(name), rules, rules))),
   },
   names.map((name) => deleted(`policy ${name}`, policyRemove(gnp(name)))),

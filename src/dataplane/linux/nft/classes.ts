@@ -133,6 +133,8 @@ export class EndpointClasses {
     const elements = { ingress: newElements(), egress: newElements() };
     const unused = new Set<string>();
     const written = new Set<string>();
+    // A number that one class gives up may be another's next.
+    for (const each of this.#dirty) if (this.#idOf(each) !== each.id) this.#setSegments(each, []);
     for (const each of this.#dirty) {
       const { id: idBefore, problem: problemBefore } = each;
       for (const chain of each.chains) unused.add(chain);
@@ -167,11 +169,14 @@ export class EndpointClasses {
     for (const each of this.#byContent.values()) this.#dirty.add(each);
   }
 
+  /** 0: given up. */
+  #idOf(target: EndpointClass): number {
+    return target.members.size === 0 ? 0 : this.#ids.idOf(target.content);
+  }
+
   #write(target: EndpointClass, written: Set<string>): void {
-    const id = target.members.size === 0 ? 0 : this.#ids.idOf(target.content);
-    if (id !== target.id) this.#setSegments(target, []);
-    target.id = id;
-    if (id === 0) {
+    target.id = this.#idOf(target);
+    if (target.id === 0) {
       target.chains = [];
       return;
     }
@@ -319,15 +324,13 @@ function stepsOf(views: readonly PolicyView[]): Step[] {
   const steps: (Step & { runs?: FlatRun[] })[] = [];
   let open: { action: FlatRun["action"]; runs: FlatRun[] } | undefined;
   for (const view of views) {
-    if (view.runs === undefined) {
-      steps.push({ view });
-      if (open?.action !== "allow" || !view.onlyAllows) open = undefined;
-      continue;
-    }
-    for (const run of view.runs) {
+    for (const run of view.runs ?? []) {
       if (open?.action === run.action) open.runs.push(run);
       else steps.push((open = { action: run.action, runs: [run] }));
     }
+    if (view.runs !== undefined && view.chain === undefined) continue;
+    steps.push({ view });
+    if (open?.action !== "allow" || !view.onlyAllows) open = undefined;
   }
   return steps;
 }

@@ -3,7 +3,8 @@
  * which destination ports, and then Allow or Deny. Such a rule is a few elements of a map that is
  * asked once for all rules (see `segments.ts`), so a packet's cost does not grow with their number.
  * What else a rule may say (CIDRs, negations, source ports, long ranges, ICMP types, Log, Pass)
- * needs a chain, and so does then the whole list.
+ * needs a chain. Where all rules allow, only those that need it go there, since their order does not
+ * matter; else the whole list does.
  */
 import type { IpSetId, Protocol, Rule } from "#policy";
 import { PORT_PROTOCOLS, protocolNumber } from "./match.ts";
@@ -39,16 +40,36 @@ export function portOf(tail: Tail): number {
   return tail & 0xffff;
 }
 
-/** Undefined: the list needs a chain. */
-export function flatten(rules: readonly Rule[], direction: Direction): FlatRun[] | undefined {
+export interface FlatList {
+  readonly runs: readonly FlatRun[];
+  /** Rules at their places that need a chain; absent: none does. */
+  readonly rest?: readonly (Rule | undefined)[];
+}
+
+/** `hasIdentities` tells whether a set may be a rule's peer. Undefined: all rules need a chain. */
+export function flatten(
+  rules: readonly Rule[],
+  direction: Direction,
+  hasIdentities: (id: IpSetId) => boolean,
+): FlatList | undefined {
+  const flat = rules.map((rule) => flatRule(rule, direction, hasIdentities));
+  if (flat.every((rule) => rule !== undefined)) return { runs: runsOf(rules, flat) };
+  if (!flat.some((rule) => rule !== undefined) || !onlyAllow(rules)) return undefined;
+  const run = { action: "allow", rules: flat.filter((rule) => rule !== undefined) } as const;
+  return { runs: [run], rest: rules.map((rule, i) => (flat[i] === undefined ? rule : undefined)) };
+}
+
+export function onlyAllow(rules: readonly Rule[]): boolean {
+  return rules.every(({ action }) => action === "allow");
+}
+
+function runsOf(rules: readonly Rule[], flat: readonly FlatRule[]): FlatRun[] {
   const runs: { action: FlatRun["action"]; rules: FlatRule[] }[] = [];
-  for (const rule of rules) {
-    if (rule.action !== "allow" && rule.action !== "deny") return undefined;
-    const flat = flatRule(rule, direction);
-    if (flat === undefined) return undefined;
+  for (const [i, each] of flat.entries()) {
+    const action = rules[i]?.action === "allow" ? "allow" : "deny";
     const last = runs.at(-1);
-    if (last?.action === rule.action) last.rules.push(flat);
-    else runs.push({ action: rule.action, rules: [flat] });
+    if (last?.action === action) last.rules.push(each);
+    else runs.push({ action, rules: [each] });
   }
   return runs;
 }
@@ -103,7 +124,12 @@ const FLAT_FIELDS: ReadonlySet<string> = new Set([
   "dstServiceAccountMatch",
 ] satisfies readonly (keyof Rule)[]);
 
-function flatRule(rule: Rule, direction: Direction): FlatRule | undefined {
+function flatRule(
+  rule: Rule,
+  direction: Direction,
+  hasIdentities: (id: IpSetId) => boolean,
+): FlatRule | undefined {
+  if (rule.action !== "allow" && rule.action !== "deny") return undefined;
   for (const [field, value] of Object.entries(rule)) {
     if (FLAT_FIELDS.has(field) || value === undefined) continue;
     if (!Array.isArray(value) || value.length > 0) return undefined;
@@ -111,9 +137,11 @@ function flatRule(rule: Rule, direction: Direction): FlatRule | undefined {
   const { srcIpSetIds = [], dstIpSetIds = [] } = rule;
   const [peers, own] =
     direction === "ingress" ? [srcIpSetIds, dstIpSetIds] : [dstIpSetIds, srcIpSetIds];
+  const [peer] = peers;
   if (peers.length > 1 || own.length > 0) return undefined;
+  if (peer !== undefined && !hasIdentities(peer)) return undefined;
   const tails = tailsOf(rule.protocol, rule.dstPorts ?? []);
-  return tails === undefined ? undefined : { peer: peers[0], tails };
+  return tails === undefined ? undefined : { peer, tails };
 }
 
 function tailsOf(

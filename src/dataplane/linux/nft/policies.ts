@@ -9,7 +9,7 @@
 import type { NftTable } from "#netlink";
 import type { IpSetId, Policy, PolicyId, Profile, Rule } from "#policy";
 import type { NftPolicyConfig } from "./config.ts";
-import { flatten, peersOf, sameRuns, type FlatRun } from "./flat-list.ts";
+import { flatten, onlyAllow, peersOf, sameRuns, type FlatList, type FlatRun } from "./flat-list.ts";
 import type { Identities } from "./identities.ts";
 import type { IpSets } from "./ip-sets.ts";
 import type { LiteralSets } from "./literal-sets.ts";
@@ -38,9 +38,9 @@ export type PolicyForm = "chain" | "any";
 /** What a user needs to know of a policy that it names. */
 export interface PolicyView {
   readonly title: string;
-  /** Flat rules instead of a chain; only for users of `any` form. */
+  /** Flat rules, to be asked before the chain; only for users of `any` form. */
   readonly runs?: readonly FlatRun[];
-  /** Undefined without runs: the policy is not known. */
+  /** Undefined without runs: the policy is not known. With them: all rules are flat. */
   readonly chain?: string;
   readonly passes: boolean;
   /** Whatever it decides is Allow, so it may change places with others of its kind. */
@@ -63,6 +63,8 @@ interface WrittenList extends Omit<RenderedList, "chains"> {
   /** Sets whose addresses must have identities before the list can be flat. */
   readonly identitySetIds: ReadonlySet<IpSetId>;
   readonly runs?: readonly FlatRun[];
+  /** Beside runs: the chain has their rules too. */
+  readonly isWhole?: boolean;
   readonly onlyAllows: boolean;
 }
 
@@ -252,43 +254,50 @@ export class Policies<User> {
     if (entry.refused !== undefined) {
       return withoutRuns(failClosed(list.chain, entry.refused), false);
     }
-    const flat = hasForm(users, "any") ? this.#flatten(list.rules, direction) : undefined;
-    const identitySetIds = flat === undefined ? NO_SETS : peersOf(flat);
-    const onlyAllows = list.rules.every(({ action }) => action === "allow");
-    if (flat !== undefined && this.#mayBeFlat(identitySetIds)) {
-      const written = entry.rendered[direction]?.runs;
-      const runs = written !== undefined && sameRuns(written, flat) ? written : flat;
-      const rendered = hasForm(users, "chain") ? this.#chain(list) : NO_CHAIN;
-      return { ...rendered, runs, identitySetIds, onlyAllows };
+    const flatOf = (mayBePeer: (id: IpSetId) => boolean): FlatList | undefined =>
+      hasForm(users, "any") ? this.#flatten(definition, direction, mayBePeer) : undefined;
+    const { ipSets } = this.#parts;
+    const candidates = flatOf((id) => ipSets.hasIdentities(id));
+    const identitySetIds = peersOf(candidates?.runs ?? []);
+    const onlyAllows = onlyAllow(rulesOf(definition, direction));
+    const flat = flatOf((id) => ipSets.hasIdentities(id) && !this.#overLimit.has(id));
+    // Whoever needs a chain needs a whole one.
+    const whole = hasForm(users, "chain");
+    if (flat === undefined || (whole && flat.rest !== undefined)) {
+      return { ...withoutRuns(this.#chain(list), onlyAllows), identitySetIds };
     }
-    return { ...withoutRuns(this.#chain(list), onlyAllows), identitySetIds };
+    const written = entry.rendered[direction]?.runs;
+    const runs = written !== undefined && sameRuns(written, flat.runs) ? written : flat.runs;
+    const rules = whole ? list.rules : flat.rest;
+    const rendered = rules === undefined ? NO_CHAIN : this.#chain({ ...list, rules });
+    // The whole list denies where a part of it cannot be enforced.
+    if (rendered.problem !== undefined) {
+      return { ...withoutRuns(rendered, false), identitySetIds };
+    }
+    return { ...rendered, runs, identitySetIds, onlyAllows, isWhole: whole };
   }
 
   #chain(list: RuleList): RenderedList {
     return renderRuleList(list, this.#parts.context, this.#parts.config);
   }
 
-  #flatten(rules: readonly Rule[], direction: Direction): FlatRun[] | undefined {
-    const { maxIdentities, config, ipSets } = this.#parts;
+  #flatten(
+    definition: Definition,
+    direction: Direction,
+    mayBePeer: (id: IpSetId) => boolean,
+  ): FlatList | undefined {
+    const { maxIdentities, config } = this.#parts;
+    const rules = rulesOf(definition, direction);
     if (maxIdentities < 0) return undefined;
     // The log line of a drop names the policy, which elements of a shared map cannot.
     const logsDrops = config.dropActionOverride.startsWith("Log");
     if (logsDrops && rules.some(({ action }) => action === "deny")) return undefined;
-    let runs: FlatRun[] | undefined;
     try {
-      runs = flatten(rules, direction);
+      return flatten(rules, direction, mayBePeer);
     } catch {
       // What is wrong with the list, its chain says.
       return undefined;
     }
-    if (runs === undefined) return undefined;
-    for (const id of peersOf(runs)) if (!ipSets.hasIdentities(id)) return undefined;
-    return runs;
-  }
-
-  #mayBeFlat(ids: ReadonlySet<IpSetId>): boolean {
-    for (const id of ids) if (this.#overLimit.has(id)) return false;
-    return true;
   }
 
   #isOverLimit(id: IpSetId): boolean {
@@ -369,7 +378,7 @@ function ruleListOf(
   definition: Definition,
   direction: Direction,
 ): RuleList {
-  const rules = direction === "ingress" ? definition.inboundRules : definition.outboundRules;
+  const rules = rulesOf(definition, direction);
   if ("profile" in id) {
     const { profile } = id;
     return {
@@ -390,6 +399,10 @@ function ruleListOf(
   };
 }
 
+function rulesOf(definition: Definition, direction: Direction): readonly Rule[] {
+  return direction === "ingress" ? definition.inboundRules : definition.outboundRules;
+}
+
 const NO_SETS: ReadonlySet<IpSetId> = new Set();
 
 /** What nobody jumps to. */
@@ -402,10 +415,12 @@ function withoutRuns(rendered: RenderedList, onlyAllows: boolean): Listing {
 function viewOf(entry: Entry<unknown>, direction: Direction, form: PolicyForm): PolicyView {
   const { title } = entry;
   const rendered = entry.rendered[direction];
-  if (form === "any" && rendered?.runs !== undefined) {
-    return { title, runs: rendered.runs, passes: false, onlyAllows: rendered.onlyAllows };
-  }
   const chain = rendered?.chains[0];
+  if (form === "any" && rendered?.runs !== undefined) {
+    const { runs, onlyAllows, isWhole } = rendered;
+    const view = { title, runs, passes: false, onlyAllows };
+    return chain === undefined || isWhole === true ? view : { ...view, chain };
+  }
   if (rendered === undefined || chain === undefined) {
     return { title, passes: false, onlyAllows: false, problem: `${title} is not known` };
   }

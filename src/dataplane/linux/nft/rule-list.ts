@@ -39,7 +39,8 @@ export interface RuleList {
   readonly chain: string;
   /** For comments: `GlobalNetworkPolicy web ingress`. */
   readonly title: string;
-  readonly rules: readonly Rule[];
+  /** Undefined at the place of a rule that is done elsewhere. */
+  readonly rules: readonly (Rule | undefined)[];
   /** In a profile there is no tier to leave: Pass goes on to the next profile. */
   readonly isProfile: boolean;
   readonly logSubject: LogSubject;
@@ -61,10 +62,14 @@ export function renderRuleList(
   context: MatchContext,
   config: NftPolicyConfig,
 ): RenderedList {
-  const ipSetIds = new Set(list.rules.flatMap(ipSetIdsOf));
+  const ipSetIds = new Set(
+    list.rules.flatMap((rule) => (rule === undefined ? [] : ipSetIdsOf(rule))),
+  );
   try {
     const renderer = new ListRenderer(list, config);
-    for (const [index, rule] of list.rules.entries()) renderer.rule(index, rule, context);
+    for (const [index, rule] of list.rules.entries()) {
+      if (rule !== undefined) renderer.rule(index, rule, context);
+    }
     return { ...renderer.finish(), ipSetIds };
   } catch (error) {
     return { ...failClosed(list.chain, `${list.title}: ${messageOf(error)}`), ipSetIds };
