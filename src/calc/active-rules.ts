@@ -5,7 +5,7 @@
  */
 import { ANY_ENTITY, type ModelPolicy } from "#model";
 import { DEFAULT_ALLOW_PROFILE } from "#resource";
-import { parseComposedSelector, type Labels } from "#selector";
+import { parseComposedSelector, type Labels, type Selector } from "#selector";
 import { RefCounts } from "#std";
 import { LabelIndex } from "./label-index.ts";
 import type { ModelRuleLists } from "./rule-scanner.ts";
@@ -92,6 +92,10 @@ export class ActiveRules {
     this.#index.deleteItem(id);
     this.#reviewTouched();
     for (const name of profiles) this.#releaseProfile(name);
+  }
+
+  endpointMatches(id: string, selector: Selector): boolean {
+    return this.#index.itemMatches(id, selector);
   }
 
   setProfileLabels(name: string, labels: Labels | null): void {

@@ -1,5 +1,11 @@
 /** Nodes that pass the cluster's own data on: identities, host metadata, pools, encapsulation. */
-import type { ModelIpPool, ModelNode } from "#model";
+import type {
+  KubernetesServiceKey,
+  ModelBgpConfig,
+  ModelIpPool,
+  ModelNode,
+  ModelService,
+} from "#model";
 import type { Labels } from "#selector";
 import type { Encapsulation, EventSequencer } from "./sequencer.ts";
 
@@ -59,6 +65,76 @@ export function passNode(
   });
 }
 
+/** An endpoint per family for which the node has a key. */
+export function passWireguard(
+  hostname: string,
+  node: ModelNode | null,
+  out: Pick<EventSequencer, "wireguard" | "wireguardV6">,
+): void {
+  const {
+    publicKey = "",
+    publicKeyV6 = "",
+    interfaceIpv4 = "",
+    interfaceIpv6 = "",
+  } = node?.wireguard ?? {};
+  if (publicKey === "") out.wireguard.remove(hostname);
+  else out.wireguard.update(hostname, { hostname, publicKey, interfaceIpv4Addr: interfaceIpv4 });
+  if (publicKeyV6 === "") out.wireguardV6.remove(hostname);
+  else {
+    out.wireguardV6.update(hostname, { hostname, publicKeyV6, interfaceIpv6Addr: interfaceIpv6 });
+  }
+}
+
+/** Nothing is said before there is a configuration; one that goes leaves an empty one. */
+export class BgpConfigPasser {
+  readonly #out: Pick<EventSequencer, "bgpConfig">;
+  #config: ModelBgpConfig | null = null;
+  #told = false;
+
+  constructor(out: Pick<EventSequencer, "bgpConfig">) {
+    this.#out = out;
+  }
+
+  set(config: ModelBgpConfig | null): void {
+    this.#config = config;
+  }
+
+  flush(): void {
+    const config = this.#config;
+    if (config === null && !this.#told) return;
+    this.#told = true;
+    this.#out.bgpConfig.update("", {
+      serviceClusterCidrs: config?.serviceClusterCidrs ?? [],
+      serviceExternalCidrs: config?.serviceExternalCidrs ?? [],
+      serviceLoadbalancerCidrs: config?.serviceLoadBalancerCidrs ?? [],
+      localWorkloadPeeringIpV4: config?.localWorkloadPeeringIpv4 ?? "",
+      localWorkloadPeeringIpV6: config?.localWorkloadPeeringIpv6 ?? "",
+    });
+  }
+}
+
+export function passService(
+  { namespace, name }: KubernetesServiceKey,
+  service: ModelService | null,
+  out: Pick<EventSequencer, "services">,
+): void {
+  const id = `${namespace}/${name}`;
+  if (service === null) {
+    out.services.remove(id);
+    return;
+  }
+  out.services.update(id, {
+    name,
+    namespace,
+    type: service.type,
+    clusterIps: service.clusterIps,
+    loadbalancerIp: service.loadBalancerIp,
+    externalIps: service.externalIps,
+    ports: service.ports,
+    loadbalancerIngressIps: service.loadBalancerIngressIps,
+  });
+}
+
 const MODE_TEXT = { Never: "", Always: "always", CrossSubnet: "cross-subnet" } as const;
 
 export function passPool(
@@ -87,26 +163,21 @@ export interface EncapsulationOptions {
   readonly ipipEnabled?: boolean;
   /** For both families. Absent: as the pools say. */
   readonly vxlanEnabled?: boolean;
-  /** Whether Felix programs the routes of pools without encapsulation; default false. */
+  /** Whether the agent programs the routes of pools without encapsulation; default false. */
   readonly programsNoEncapRoutes?: boolean;
 }
 
 /** Which kinds of encapsulation the pools need. */
 export class EncapsulationResolver {
-  readonly #options: EncapsulationOptions;
   readonly #pools = new Map<string, ModelIpPool>();
-
-  constructor(options: EncapsulationOptions) {
-    this.#options = options;
-  }
 
   setPool(cidr: string, pool: ModelIpPool | null): void {
     if (pool === null) this.#pools.delete(cidr);
     else this.#pools.set(cidr, pool);
   }
 
-  current(): Encapsulation {
-    const { ipipEnabled, vxlanEnabled, programsNoEncapRoutes = false } = this.#options;
+  current(options: EncapsulationOptions): Encapsulation {
+    const { ipipEnabled, vxlanEnabled, programsNoEncapRoutes = false } = options;
     const any = (wanted: (pool: ModelIpPool) => boolean): boolean =>
       [...this.#pools.values()].some(wanted);
     const isV6 = (pool: ModelIpPool): boolean => pool.cidr.includes(":");

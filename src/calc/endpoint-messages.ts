@@ -1,5 +1,6 @@
 /** A local endpoint with its resolved tiers → the message about it. */
 import type { ModelHostEndpoint, ModelWorkloadEndpoint } from "#model";
+import type { MigrationRole } from "./live-migrations.ts";
 import type { HostEndpoint, WorkloadEndpoint } from "./messages.ts";
 import type { EndpointTiers } from "./policy-order.ts";
 import type { LocalEndpoint } from "./policy-resolver.ts";
@@ -9,13 +10,14 @@ export function emitEndpoint(
   id: string,
   { key, value }: LocalEndpoint,
   tiers: EndpointTiers,
+  role: MigrationRole | undefined,
   out: Pick<EventSequencer, "workloads" | "hostEndpoints">,
 ): void {
   if (key.kind === "WorkloadEndpoint") {
     const { orchestratorId, workloadId, endpointId } = key;
     out.workloads.update(id, {
       id: { orchestratorId, workloadId, endpointId },
-      endpoint: workloadMessage(value as ModelWorkloadEndpoint, tiers),
+      endpoint: { ...workloadMessage(value as ModelWorkloadEndpoint, tiers), ...role },
     });
   } else {
     out.hostEndpoints.update(id, {

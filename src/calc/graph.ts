@@ -5,6 +5,7 @@
  * the policies is not a policy.
  */
 import {
+  modelKeyParts,
   modelKeyText,
   type HostEndpointKey,
   type ModelHostEndpoint,
@@ -14,28 +15,43 @@ import {
   type PolicyKey,
   type WorkloadEndpointKey,
 } from "#model";
-import type { Policy } from "#policy";
+import type { Profile } from "#policy";
 import type { Labels } from "#selector";
 import { unreachable } from "#std";
 import { ActiveRules } from "./active-rules.ts";
 import {
+  BgpConfigPasser,
   EncapsulationResolver,
   passNode,
   passPool,
   passProfileLabels,
+  passService,
+  passWireguard,
   type EncapsulationOptions,
 } from "./cluster-info.ts";
 import { emitEndpoint } from "./endpoint-messages.ts";
 import { IpSetIndex } from "./ip-sets.ts";
+import { LiveMigrations, type MigrationRole } from "./live-migrations.ts";
 import type { ToDataplane } from "./messages.ts";
 import { PolicyResolver, type LocalEndpoint } from "./policy-resolver.ts";
-import { RouteResolver } from "./routes.ts";
+import { RouteResolver, type RouteSource } from "./routes.ts";
 import { RuleScanner, type ModelRuleLists } from "./rule-scanner.ts";
 import { EventSequencer } from "./sequencer.ts";
-import { unsupportedFields } from "./unsupported.ts";
+import { decidesByService, unsupportedFields } from "./unsupported.ts";
 import { VtepResolver } from "./vteps.ts";
 
-export interface CalcGraphOptions extends EncapsulationOptions {
+/** What of the agent's configuration the graph depends on. */
+export interface GraphSettings extends EncapsulationOptions {
+  /** Whether the agent programs routes to IPIP pools; default true. */
+  readonly programsIpipRoutes?: boolean;
+  readonly wireguardEnabled?: boolean;
+  /** Default `CalicoIPAM`. */
+  readonly routeSource?: RouteSource;
+  /** Default `Disabled`: a workload that asks for spoofed sources is not valid and counts as absent. */
+  readonly workloadSourceSpoofing?: "Any" | "Disabled";
+}
+
+export interface CalcGraphOptions extends GraphSettings {
   readonly hostname: string;
 }
 
@@ -50,6 +66,11 @@ export interface GraphStatistics {
   readonly clusterHostEndpoints: number;
 }
 
+interface WorkloadUpdate {
+  readonly key: WorkloadEndpointKey;
+  readonly value: ModelWorkloadEndpoint;
+}
+
 type Status = "wait-for-datastore" | "resync" | "in-sync";
 
 export class CalcGraph {
@@ -62,8 +83,16 @@ export class CalcGraph {
   readonly #localEndpoints = new Map<string, LocalEndpoint>();
   readonly #resolver: PolicyResolver;
   readonly #activeRules: ActiveRules;
-  readonly #encapsulation: EncapsulationResolver;
+  readonly #encapsulation = new EncapsulationResolver();
+  readonly #bgpConfig = new BgpConfigPasser(this.#sequencer);
+  readonly #migrations = new LiveMigrations();
   readonly #routes: RouteResolver;
+  /** Workloads that ask for spoofed sources: the settings may admit them or not. */
+  readonly #spoofing = new Map<string, WorkloadUpdate>();
+  /** What to tell again when endpoints of services become known, or no longer are. */
+  readonly #deciders = new Map<string, () => void>();
+  #settings: GraphSettings;
+  #knewServices = false;
   #workloads = 0;
   #hostEndpoints = 0;
   #inSync = false;
@@ -71,10 +100,12 @@ export class CalcGraph {
 
   constructor(options: CalcGraphOptions) {
     this.#hostname = options.hostname;
-    this.#encapsulation = new EncapsulationResolver(options);
+    this.#settings = options;
     this.#routes = new RouteResolver(options.hostname, this.#sequencer);
+    this.#routes.setSource(options.routeSource ?? "CalicoIPAM");
     this.#resolver = new PolicyResolver({
-      onEndpointTiers: (id, endpoint, tiers) => emitEndpoint(id, endpoint, tiers, this.#sequencer),
+      onEndpointTiers: (id, endpoint, tiers) =>
+        emitEndpoint(id, endpoint, tiers, this.#roleOf(id, endpoint), this.#sequencer),
       onEndpointRemoved: (id) => {
         this.#sequencer.workloads.remove(id);
         this.#sequencer.hostEndpoints.remove(id);
@@ -84,19 +115,29 @@ export class CalcGraph {
       onPolicyActive: (id, policy) => this.#onPolicyActive(id, policy),
       onPolicyInactive: (id) => {
         this.#sequencer.policies.remove(id);
-        this.#scanner.deleteRules(id);
+        this.#dropRules(id);
       },
       onProfileActive: (name, rules) =>
-        this.#scanner.setRules(`profile/${name}`, rules, (resolved) =>
-          this.#sequencer.profiles.update(name, { ...resolved, ...unsupportedIn(rules) }),
+        this.#setRules(`profile/${name}`, rules, (resolved) =>
+          this.#sequencer.profiles.update(name, resolved),
         ),
       onProfileInactive: (name) => {
         this.#sequencer.profiles.remove(name);
-        this.#scanner.deleteRules(`profile/${name}`);
+        this.#dropRules(`profile/${name}`);
       },
       onMatchStarted: (policy, endpoint) => this.#resolver.onMatchStarted(policy, endpoint),
       onMatchStopped: (policy, endpoint) => this.#resolver.onMatchStopped(policy, endpoint),
     });
+  }
+
+  /** Replaces the settings; takes effect at the next flush. */
+  configure(settings: GraphSettings): void {
+    const before = this.#settings;
+    this.#settings = settings;
+    if (before.workloadSourceSpoofing !== settings.workloadSourceSpoofing) {
+      for (const { key, value } of this.#spoofing.values()) this.#onWorkload(key, value);
+    }
+    if (before.routeSource !== settings.routeSource) this.#changeRouteSource();
   }
 
   onUpdates(updates: readonly ModelUpdate[]): void {
@@ -119,12 +160,9 @@ export class CalcGraph {
       if (emit === undefined) messages.push(message);
       else emit(message);
     };
+    this.#reviewDeciders();
     this.#resolver.flush();
-    const encapsulation = this.#encapsulation.current();
-    const vxlan = encapsulation.vxlanEnabled || encapsulation.vxlanEnabledV6;
-    this.#vteps.flush(vxlan);
-    this.#routes.flush(vxlan || encapsulation.ipipEnabled || encapsulation.noEncapEnabled);
-    this.#sequencer.setEncapsulation(encapsulation);
+    this.#flushNetwork();
     this.#sequencer.flush(push);
     if (!this.#saidInSync) {
       this.#saidInSync = true;
@@ -142,6 +180,17 @@ export class CalcGraph {
       clusterWorkloadEndpoints: this.#workloads,
       clusterHostEndpoints: this.#hostEndpoints,
     };
+  }
+
+  #flushNetwork(): void {
+    const { programsIpipRoutes = true, wireguardEnabled = false } = this.#settings;
+    const encapsulation = this.#encapsulation.current(this.#settings);
+    const vxlan = encapsulation.vxlanEnabled || encapsulation.vxlanEnabledV6;
+    const ipip = encapsulation.ipipEnabled && programsIpipRoutes;
+    this.#vteps.flush(vxlan);
+    this.#routes.flush(vxlan || ipip || encapsulation.noEncapEnabled || wireguardEnabled);
+    this.#sequencer.encapsulation.update("", encapsulation);
+    this.#bgpConfig.flush();
   }
 
   #onUpdate(update: ModelUpdate): void {
@@ -182,12 +231,26 @@ export class CalcGraph {
       case "Node": {
         const node = valueOf(update, "Node");
         passNode(key.name, node, this.#sequencer);
+        passWireguard(key.name, node, this.#sequencer);
         this.#vteps.setNode(key.name, node);
         this.#routes.setNode(key.name, node);
         return;
       }
       case "IPAMBlock":
         this.#routes.setBlock(key.cidr, valueOf(update, "IPAMBlock"));
+        return;
+      case "BGPConfiguration":
+        this.#bgpConfig.set(valueOf(update, "BGPConfiguration"));
+        return;
+      case "KubernetesService":
+        passService(key, valueOf(update, "KubernetesService"), this.#sequencer);
+        return;
+      case "EndpointSlice":
+        this.#ipSets.setEndpointSlice(key, valueOf(update, "EndpointSlice"));
+        return;
+      case "LiveMigration":
+        this.#migrations.set(modelKeyText(key), valueOf(update, "LiveMigration"));
+        this.#resolver.touchAll();
         return;
       case "FelixConfiguration":
       case "ClusterInformation":
@@ -197,14 +260,45 @@ export class CalcGraph {
     }
   }
 
-  #onWorkload(key: WorkloadEndpointKey, value: ModelWorkloadEndpoint | null): void {
+  #onWorkload(key: WorkloadEndpointKey, given: ModelWorkloadEndpoint | null): void {
     const id = modelKeyText(key);
+    const value = this.#admitted(id, key, given);
     this.#workloads += Number(value !== null) - Number(this.#ipSets.hasItem(id));
     if (value === null) this.#ipSets.deleteItem(id);
     else this.#ipSets.setWorkload(id, value);
+    this.#routeWorkload(id, key.hostname);
     if (key.hostname !== this.#hostname) return;
-    this.#routes.setLocalWorkload(id, value);
     this.#onLocal(id, value === null ? null : { key, value });
+  }
+
+  /** Null for a workload that asks for what the settings do not allow. */
+  #admitted(
+    id: string,
+    key: WorkloadEndpointKey,
+    value: ModelWorkloadEndpoint | null,
+  ): ModelWorkloadEndpoint | null {
+    if (value === null || value.allowSpoofedSourcePrefixes.length === 0) {
+      if (this.#spoofing.size > 0) this.#spoofing.delete(id);
+      return value;
+    }
+    this.#spoofing.set(id, { key, value });
+    return this.#settings.workloadSourceSpoofing === "Any" ? value : null;
+  }
+
+  #routeWorkload(id: string, hostname: string): void {
+    const counts = hostname === this.#hostname || this.#settings.routeSource === "WorkloadIPs";
+    if (counts) this.#routes.setWorkload(id, hostname, this.#ipSets.netsOf(id));
+  }
+
+  #changeRouteSource(): void {
+    const { routeSource = "CalicoIPAM" } = this.#settings;
+    this.#routes.setSource(routeSource);
+    for (const id of this.#ipSets.items()) {
+      const [kind = "", hostname = ""] = modelKeyParts(id);
+      if (kind !== "WorkloadEndpoint" || hostname === this.#hostname) continue;
+      const nets = routeSource === "WorkloadIPs" ? this.#ipSets.netsOf(id) : [];
+      this.#routes.setWorkload(id, hostname, nets);
+    }
   }
 
   #onHostEndpoint(key: HostEndpointKey, value: ModelHostEndpoint | null): void {
@@ -244,12 +338,11 @@ export class CalcGraph {
   #onPolicyActive(id: string, policy: ModelPolicy): void {
     const key = this.#policyKeys.get(id);
     if (key === undefined) return;
-    this.#scanner.setRules(id, policy, (rules) =>
+    this.#setRules(id, policy, (rules) =>
       this.#sequencer.policies.update(id, {
         id: { name: key.name, namespace: key.namespace, kind: key.policyKind },
         policy: {
           ...rules,
-          ...unsupportedIn(policy),
           untracked: policy.doNotTrack,
           preDnat: policy.preDnat,
           namespace: policy.namespace,
@@ -261,16 +354,43 @@ export class CalcGraph {
     );
   }
 
+  /** `tell` gets the rules with what of them cannot be decided. */
+  #setRules(owner: string, lists: ModelRuleLists, tell: (rules: Profile) => void): void {
+    const tellAll = (): void =>
+      this.#scanner.setRules(owner, lists, (rules) => {
+        const unsupported = unsupportedFields(lists, this.#ipSets.knowsServices);
+        tell(unsupported.length === 0 ? rules : { ...rules, unsupported });
+      });
+    if (decidesByService(lists)) this.#deciders.set(owner, tellAll);
+    else this.#deciders.delete(owner);
+    tellAll();
+  }
+
+  #dropRules(owner: string): void {
+    this.#deciders.delete(owner);
+    this.#scanner.deleteRules(owner);
+  }
+
+  #reviewDeciders(): void {
+    const knows = this.#ipSets.knowsServices;
+    if (knows === this.#knewServices) return;
+    this.#knewServices = knows;
+    for (const tellAgain of this.#deciders.values()) tellAgain();
+  }
+
   #onProfileLabels(name: string, labels: Labels | null): void {
     this.#ipSets.setProfileLabels(name, labels);
     this.#activeRules.setProfileLabels(name, labels);
     passProfileLabels(name, labels, this.#sequencer);
+    if (!this.#migrations.isEmpty) this.#resolver.touchAll();
   }
-}
 
-function unsupportedIn(lists: ModelRuleLists): Pick<Policy, "unsupported"> {
-  const unsupported = unsupportedFields(lists);
-  return unsupported.length === 0 ? {} : { unsupported };
+  #roleOf(id: string, { key }: LocalEndpoint): MigrationRole | undefined {
+    if (this.#migrations.isEmpty || key.kind !== "WorkloadEndpoint") return undefined;
+    return this.#migrations.roleOf(key, (selector) =>
+      this.#activeRules.endpointMatches(id, selector),
+    );
+  }
 }
 
 type ValueFor<K extends ModelUpdate["key"]["kind"]> = Extract<

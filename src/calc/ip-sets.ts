@@ -1,12 +1,14 @@
 /**
- * Members of the IP sets that rules use. A set is a selector over endpoints and network sets, or
- * such a selector with a named port. One address may come from several items, so members are
+ * Members of the IP sets that rules use. A set is a selector over endpoints and network sets, such
+ * a selector with a named port, or a service. One address may come from several items, so members are
  * counted; only the first and the last contribution are told. Blocks inside another member of the
  * same set are not told at all: kernels' interval sets refuse overlaps.
  */
 import { cidrHalves, formatCidr, OverlapSuppressor, parseCidr, type OverlapChange } from "#ip";
 import type {
   EndpointPort,
+  EndpointSliceKey,
+  ModelEndpointSlice,
   ModelHostEndpoint,
   ModelNetworkSet,
   ModelWorkloadEndpoint,
@@ -16,13 +18,22 @@ import type { Labels, Selector } from "#selector";
 import { RefCounts } from "#std";
 import { LabelIndex } from "./label-index.ts";
 import type { IpSetType } from "./messages.ts";
+import { ServiceIndex } from "./services.ts";
 
 export interface IpSetDefinition {
   readonly id: IpSetId;
   readonly type: IpSetType;
-  /** Absent for a service: its endpoints are not in this datastore, so the set stays empty. */
+  /** Absent for a service. */
   readonly selector?: Selector;
   readonly namedPort?: NamedPortMatch;
+  readonly service?: ServiceMatch;
+}
+
+export interface ServiceMatch {
+  readonly namespace: string;
+  readonly name: string;
+  /** Members are addresses with each of the service's ports. */
+  readonly withPorts: boolean;
 }
 
 export interface NamedPortMatch {
@@ -58,9 +69,11 @@ export class IpSetIndex {
   readonly #sets = new Map<IpSetId, IpSet>();
   readonly #contributions = new Map<string, Contribution>();
   readonly #index: LabelIndex<IpSetId, string>;
+  readonly #services: ServiceIndex;
 
   constructor(events: IpSetEvents) {
     this.#events = events;
+    this.#services = new ServiceIndex(events);
     this.#index = new LabelIndex({
       onMatchStarted: (set, item) => this.#add(set, this.#contributions.get(item)),
       onMatchStopped: (set, item) => this.#remove(set, this.#contributions.get(item)),
@@ -72,8 +85,22 @@ export class IpSetIndex {
     return this.#sets.size;
   }
 
+  /** Whether the endpoints of any service are known. */
+  get knowsServices(): boolean {
+    return this.#services.hasSlices;
+  }
+
   hasItem(item: string): boolean {
     return this.#contributions.has(item);
+  }
+
+  /** Blocks of an item; none when it is not there. */
+  netsOf(item: string): readonly string[] {
+    return this.#contributions.get(item)?.nets ?? [];
+  }
+
+  items(): MapIterator<string> {
+    return this.#contributions.keys();
   }
 
   addSet(definition: IpSetDefinition): void {
@@ -82,12 +109,14 @@ export class IpSetIndex {
     if (definition.selector !== undefined) {
       this.#index.setSelector(definition.id, definition.selector);
     }
+    if (definition.service !== undefined) this.#services.addSet(definition.id, definition.service);
   }
 
   /** Tells of the set's removal only, not of its members'. */
   removeSet(id: IpSetId): void {
     this.#sets.delete(id);
     this.#index.deleteSelector(id);
+    this.#services.removeSet(id);
     this.#events.onIpSetRemoved(id);
   }
 
@@ -113,6 +142,10 @@ export class IpSetIndex {
 
   setProfileLabels(name: string, labels: Labels | null): void {
     this.#index.setParent(name, labels);
+  }
+
+  setEndpointSlice(key: EndpointSliceKey, slice: ModelEndpointSlice | null): void {
+    this.#services.setSlice(key, slice);
   }
 
   #set(

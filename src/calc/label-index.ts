@@ -97,6 +97,12 @@ export class LabelIndex<S, I> {
     return (this.#items.get(id)?.matches ?? []).map((filed) => filed.id);
   }
 
+  /** Whether the item's labels, own and inherited, match; for selectors that are not in the index. */
+  itemMatches(id: I, selector: Selector): boolean {
+    const item = this.#items.get(id);
+    return item !== undefined && selector.matchesWith(item);
+  }
+
   /** How many items the selector matches. */
   matchCount(id: S): number {
     return this.#selectors.get(id)?.matchCount ?? 0;

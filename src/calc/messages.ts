@@ -35,7 +35,13 @@ export interface WorkloadEndpoint {
   readonly ipv6Nat: readonly NatInfo[];
   readonly allowSpoofedSourcePrefixes: readonly string[];
   readonly annotations: Readonly<Record<string, string>>;
+  /** Absent: in no migration. */
+  readonly liveMigrationRole?: LiveMigrationRole;
+  /** UID of the migration that gives the role. */
+  readonly liveMigrationUid?: string;
 }
+
+export type LiveMigrationRole = "NO_ROLE" | "SOURCE" | "TARGET";
 
 export interface HostEndpoint {
   readonly name: string;
@@ -82,6 +88,22 @@ export interface RouteUpdate {
 export interface RawConfigSource {
   readonly source: string;
   readonly config: Readonly<Record<string, string>>;
+}
+
+/** A Kubernetes Service. */
+export interface ServiceUpdate {
+  readonly name: string;
+  readonly namespace: string;
+  readonly type: string;
+  readonly clusterIps: readonly string[];
+  readonly loadbalancerIp: string;
+  readonly externalIps: readonly string[];
+  readonly ports: readonly {
+    readonly protocol: string;
+    readonly port: number;
+    readonly nodePort: number;
+  }[];
+  readonly loadbalancerIngressIps: readonly string[];
 }
 
 export type ToDataplane =
@@ -182,6 +204,29 @@ export type ToDataplane =
       };
     }
   | { readonly case: "vtepRemove"; readonly value: { readonly node: string } }
+  | {
+      readonly case: "wireguardEndpointUpdate";
+      readonly value: {
+        readonly hostname: string;
+        readonly publicKey: string;
+        readonly interfaceIpv4Addr: string;
+      };
+    }
+  | { readonly case: "wireguardEndpointRemove"; readonly value: { readonly hostname: string } }
+  | {
+      readonly case: "wireguardEndpointV6Update";
+      readonly value: {
+        readonly hostname: string;
+        readonly publicKeyV6: string;
+        readonly interfaceIpv6Addr: string;
+      };
+    }
+  | { readonly case: "wireguardEndpointV6Remove"; readonly value: { readonly hostname: string } }
+  | { readonly case: "serviceUpdate"; readonly value: ServiceUpdate }
+  | {
+      readonly case: "serviceRemove";
+      readonly value: { readonly name: string; readonly namespace: string };
+    }
   | {
       readonly case: "encapsulation";
       readonly value: {

@@ -1,5 +1,10 @@
 /** Door of the calculation graph. */
-export { CalcGraph, type CalcGraphOptions, type GraphStatistics } from "./graph.ts";
+export {
+  CalcGraph,
+  type CalcGraphOptions,
+  type GraphSettings,
+  type GraphStatistics,
+} from "./graph.ts";
 export {
   RouteTypes,
   type EndpointState,
@@ -7,9 +12,11 @@ export {
   type HostEndpoint,
   type IpPoolType,
   type IpSetType,
+  type LiveMigrationRole,
   type NatInfo,
   type RawConfigSource,
   type RouteUpdate,
+  type ServiceUpdate,
   type ToDataplane,
   type WorkloadEndpoint,
   type WorkloadEndpointId,

@@ -70,6 +70,11 @@ export class PolicyResolver {
     this.#dirty.add(id);
   }
 
+  /** Something else that endpoints' messages tell has changed. */
+  touchAll(): void {
+    for (const id of this.#endpoints.keys()) this.#dirty.add(id);
+  }
+
   onMatchStarted(policy: string, endpoint: string): void {
     this.#policiesOf.add(endpoint, policy);
     this.#endpointsOf.add(policy, endpoint);

@@ -1,7 +1,11 @@
 /**
- * What stands behind each block of addresses: pools, hosts, local workloads, tunnel ends, IPAM blocks
- * and the addresses that other nodes borrowed from them. Every source claims its blocks; a block's
- * route is worked out from its claims and the pools around it when something of these has changed.
+ * What stands behind each block of addresses: pools, hosts, workloads, tunnel ends, IPAM blocks and
+ * the addresses that other nodes borrowed from them. Every source claims its blocks. A block's route
+ * is worked out from its own claims and from the pools and IPAM blocks around it, when something of
+ * these has changed:
+ *
+ *     pool 10.65.0.0/16 VXLAN ── block 10.65.1.0/26 host-b ── 10.65.1.7/32 workload of host-a
+ *                                                             = VXLAN, borrowed, to host-a
  */
 import {
   addToIp,
@@ -14,32 +18,37 @@ import {
   tryParseIpInNetwork,
   type Cidr,
 } from "#ip";
-import type { ModelIpamBlock, ModelIpPool, ModelNode, ModelWorkloadEndpoint } from "#model";
+import type { ModelIpamBlock, ModelIpPool, ModelNode } from "#model";
 import { compareBytes, MultiMap } from "#std";
 import { RouteTypes, type IpPoolType, type RouteUpdate } from "./messages.ts";
 import type { EventSequencer } from "./sequencer.ts";
 
-/** In the order in which they win. */
-const KINDS = ["workload", "ipip", "vxlan", "host", "allocation", "block", "pool"] as const;
+/** Who uses an address, in the order in which they win on one node. */
+const USERS = ["workload", "wireguard", "ipip", "vxlan"] as const;
+type User = (typeof USERS)[number];
 
 interface Claim {
-  readonly kind: (typeof KINDS)[number];
+  readonly kind: User | "host" | "block" | "allocation" | "pool";
   readonly dst: string;
   /** "" for a pool. */
   readonly node: string;
 }
+
+export type RouteSource = "CalicoIPAM" | "WorkloadIPs";
 
 export class RouteResolver {
   readonly #hostname: string;
   readonly #out: Pick<EventSequencer, "routes">;
   readonly #pools = new PrefixTrie<ModelIpPool>();
   readonly #nodes = new Map<string, ModelNode>();
+  readonly #blocks = new Map<string, ModelIpamBlock>();
   /** Source (a pool, node, endpoint or block) → what it claims. */
   readonly #claimsOf = new Map<string, readonly Claim[]>();
   /** Every claimed block with its claims. */
   readonly #claims = new PrefixTrie<Claim[]>();
   readonly #dstsOfNode = new MultiMap<string, string>();
   readonly #dirty = new Set<string>();
+  #source: RouteSource = "CalicoIPAM";
   #enabled = false;
 
   constructor(hostname: string, out: Pick<EventSequencer, "routes">) {
@@ -47,12 +56,19 @@ export class RouteResolver {
     this.#out = out;
   }
 
+  /** From where remote workloads' routes come; with `WorkloadIPs`, IPAM blocks count for nothing. */
+  setSource(source: RouteSource): void {
+    if (source === this.#source) return;
+    this.#source = source;
+    for (const cidr of this.#blocks.keys()) this.#claimBlock(cidr);
+  }
+
   setPool(cidr: string, pool: ModelIpPool | null): void {
     const block = parseCidr(cidr);
     if (pool === null) this.#pools.delete(block);
     else this.#pools.set(block, pool);
     this.#claim(`pool/${cidr}`, pool === null ? [] : [{ kind: "pool", dst: cidr, node: "" }]);
-    for (const inside of this.#claims.subTree(block)) this.#dirty.add(formatCidr(inside.cidr));
+    this.#touchInside(cidr);
   }
 
   setNode(name: string, node: ModelNode | null): void {
@@ -63,20 +79,21 @@ export class RouteResolver {
       // Whether any other node shares our subnet may have changed.
       this.#touchAll();
     } else {
-      for (const dst of this.#dstsOfNode.get(name)) this.#dirty.add(dst);
+      for (const dst of this.#dstsOfNode.get(name)) this.#touchInside(dst);
     }
   }
 
-  setLocalWorkload(id: string, endpoint: ModelWorkloadEndpoint | null): void {
-    const nets = endpoint === null ? [] : [...endpoint.ipv4Nets, ...endpoint.ipv6Nets];
+  setWorkload(id: string, node: string, nets: readonly string[]): void {
     this.#claim(
       `workload/${id}`,
-      nets.map((dst) => ({ kind: "workload", dst, node: this.#hostname })),
+      nets.map((dst) => ({ kind: "workload", dst, node })),
     );
   }
 
   setBlock(cidr: string, block: ModelIpamBlock | null): void {
-    this.#claim(`block/${cidr}`, block === null ? [] : blockClaims(block));
+    if (block === null) this.#blocks.delete(cidr);
+    else this.#blocks.set(cidr, block);
+    this.#claimBlock(cidr);
   }
 
   /** Routes are told only while somebody programs them. */
@@ -91,6 +108,12 @@ export class RouteResolver {
     this.#dirty.clear();
   }
 
+  #claimBlock(cidr: string): void {
+    const block = this.#source === "CalicoIPAM" ? this.#blocks.get(cidr) : undefined;
+    this.#claim(`block/${cidr}`, block === undefined ? [] : blockClaims(block));
+    this.#touchInside(cidr);
+  }
+
   #claim(source: string, claims: readonly Claim[]): void {
     const before = this.#claimsOf.get(source) ?? [];
     if (claims.length > 0) this.#claimsOf.set(source, claims);
@@ -100,7 +123,8 @@ export class RouteResolver {
       const known = this.#claims.get(cidr);
       if (known === undefined) this.#claims.set(cidr, [claim]);
       else known.push(claim);
-      this.#touch(claim);
+      if (claim.node !== "") this.#dstsOfNode.add(claim.node, claim.dst);
+      this.#dirty.add(claim.dst);
     }
     for (const claim of before) {
       const cidr = parseCidr(claim.dst);
@@ -118,34 +142,85 @@ export class RouteResolver {
     for (const { cidr } of this.#claims.entries()) this.#dirty.add(formatCidr(cidr));
   }
 
-  #touch({ node, dst }: Claim): void {
-    if (node !== "") this.#dstsOfNode.add(node, dst);
-    this.#dirty.add(dst);
+  #touchInside(dst: string): void {
+    for (const { cidr } of this.#claims.subTree(parseCidr(dst))) this.#dirty.add(formatCidr(cidr));
   }
 
+  /** A user of the address owns it before a host whose address it is, and that before IPAM. */
   #route(dst: string): RouteUpdate | undefined {
     const cidr = parseCidr(dst);
     const claims = this.#claims.get(cidr);
     if (claims === undefined) return undefined;
-    const sorted = claims.toSorted(compareClaims);
-    const owner = sorted[0];
-    if (owner === undefined) return undefined;
-    const mine = sorted.filter(({ node, kind }) => node === owner.node && kind !== "pool");
-    const tunnels = { ipip: has(mine, "ipip"), vxlan: has(mine, "vxlan"), wireguard: false };
-    const isTunnel = owner.kind === "ipip" || owner.kind === "vxlan";
+    const users = claims.filter(isUser).toSorted(compareUsers);
+    const user = users[0];
+    const host = firstNode(claims, "host");
+    const ipam = this.#ipamFields(cidr);
+    const owner = user?.node ?? host ?? ipam?.node ?? "";
+    const isTunnel = user !== undefined && user.kind !== "workload";
+    const tunnels = isTunnel ? users.filter(({ node }) => node === user.node) : [];
+    const has = (kind: User): boolean => tunnels.some((one) => one.kind === kind);
     const pool = this.#poolFields(cidr);
+    let types: number = RouteTypes.CIDR_INFO;
+    if (host !== undefined) {
+      types |= this.#isLocal(host) ? RouteTypes.LOCAL_HOST : RouteTypes.REMOTE_HOST;
+    }
+    if (user !== undefined) types |= this.#userType(user);
+    // A block says that workloads are inside; of the host's and tunnels' own addresses that is not
+    // true, but for a tunnel whose address is a block by itself.
+    if (host === undefined && (!isTunnel || ipam?.isOwn === true)) types |= ipam?.types ?? 0;
     return {
-      types: typesOf(mine, owner.node === this.#hostname),
+      types,
       ipPoolType: pool.type,
       dst,
-      dstNodeName: owner.node,
-      dstNodeIp: this.#nodeAddress(owner.node, cidr),
-      sameSubnet: pool.crossSubnet && this.#inOurSubnet(owner.node, cidr),
+      dstNodeName: owner,
+      dstNodeIp: this.#nodeAddress(owner, cidr),
+      sameSubnet: pool.crossSubnet && this.#inOurSubnet(owner, cidr),
       natOutgoing: pool.natOutgoing,
-      localWorkload: owner.kind === "workload",
-      borrowed: has(mine, "allocation"),
-      ...(isTunnel ? { tunnelType: tunnels } : {}),
+      localWorkload: user?.kind === "workload" && this.#isLocal(user.node),
+      borrowed:
+        ipam !== undefined && (ipam.borrowed || (user !== undefined && user.node !== ipam.first)),
+      ...(isTunnel
+        ? { tunnelType: { ipip: has("ipip"), vxlan: has("vxlan"), wireguard: has("wireguard") } }
+        : {}),
     };
+  }
+
+  #isLocal(node: string): boolean {
+    return node === this.#hostname;
+  }
+
+  #userType({ kind, node }: Claim): number {
+    if (kind === "workload") {
+      return this.#isLocal(node) ? RouteTypes.LOCAL_WORKLOAD : RouteTypes.REMOTE_WORKLOAD;
+    }
+    return this.#isLocal(node) ? RouteTypes.LOCAL_TUNNEL : RouteTypes.REMOTE_TUNNEL;
+  }
+
+  /** What the IPAM blocks around say, the widest first; the narrowest says whose it is. */
+  #ipamFields(cidr: Cidr):
+    | {
+        readonly node: string;
+        readonly first: string;
+        readonly borrowed: boolean;
+        readonly isOwn: boolean;
+        readonly types: number;
+      }
+    | undefined {
+    let first: string | undefined;
+    let last = "";
+    let borrowed = false;
+    let isOwn = false;
+    let types = 0;
+    for (const { cidr: around, value } of this.#claims.lookupPath(cidr)) {
+      const node = firstNode(value, "block") ?? firstNode(value, "allocation");
+      if (node === undefined) continue;
+      if (first !== undefined && first !== node) borrowed = true;
+      else first = node;
+      last = node;
+      isOwn ||= around.prefixLen === cidr.prefixLen;
+      types |= this.#isLocal(node) ? RouteTypes.LOCAL_WORKLOAD : RouteTypes.REMOTE_WORKLOAD;
+    }
+    return first === undefined ? undefined : { node: last, first, borrowed, isOwn, types };
   }
 
   /** The narrowest pool says the type; the rest adds up. */
@@ -158,7 +233,6 @@ export class RouteResolver {
     let natOutgoing = false;
     let crossSubnet = false;
     for (const { value } of this.#pools.lookupPath(cidr)) {
-      if (value === undefined) continue;
       type = poolType(value);
       natOutgoing ||= value.natOutgoing;
       crossSubnet ||= value.ipipMode === "CrossSubnet" || value.vxlanMode === "CrossSubnet";
@@ -175,25 +249,26 @@ export class RouteResolver {
   #inOurSubnet(name: string, cidr: Cidr): boolean {
     const ours = this.#nodes.get(this.#hostname);
     const subnet = tryParseIpInNetwork(
-      (cidr.family === 4 ? ours?.bgpIpv4 : ours?.bgpIpv6) ?? "",
+      (cidr.family === 4 ? ours?.hostIpv4 : ours?.hostIpv6) ?? "",
     )?.cidr;
     const address = this.#nodeAddress(name, cidr);
     return subnet !== undefined && address !== "" && cidrContainsIp(subnet, parseIp(address));
   }
 }
 
+/** A node without an address of its own is not there: nothing could be sent to it. */
 function nodeClaims(node: string, spec: ModelNode): readonly Claim[] {
+  if (spec.hostIpv4 === "" && spec.hostIpv6 === "") return [];
   const claims: Claim[] = [];
-  const addresses = [spec.hostIpv4, spec.hostIpv6, ...(spec.otherAddresses ?? [])];
-  for (const dst of new Set(addresses.filter((one) => one !== "").map(hostBlock))) {
-    claims.push({ kind: "host", dst, node });
-  }
-  if (spec.ipv4IpipTunnelAddr !== "") {
-    claims.push({ kind: "ipip", dst: hostBlock(spec.ipv4IpipTunnelAddr), node });
-  }
-  for (const address of [spec.ipv4VxlanTunnelAddr, spec.ipv6VxlanTunnelAddr]) {
-    if (address !== "") claims.push({ kind: "vxlan", dst: hostBlock(address), node });
-  }
+  const claim = (kind: Claim["kind"], ...addresses: readonly string[]): void => {
+    for (const dst of new Set(addresses.filter((one) => one !== "").map(hostBlock))) {
+      claims.push({ kind, dst, node });
+    }
+  };
+  claim("host", spec.hostIpv4, spec.hostIpv6, ...(spec.otherAddresses ?? []));
+  claim("wireguard", spec.wireguard?.interfaceIpv4 ?? "", spec.wireguard?.interfaceIpv6 ?? "");
+  claim("ipip", spec.ipv4IpipTunnelAddr);
+  claim("vxlan", spec.ipv4VxlanTunnelAddr, spec.ipv6VxlanTunnelAddr);
   return claims;
 }
 
@@ -211,29 +286,21 @@ function blockClaims(block: ModelIpamBlock): readonly Claim[] {
   return claims;
 }
 
-function compareClaims(a: Claim, b: Claim): number {
-  return KINDS.indexOf(a.kind) - KINDS.indexOf(b.kind) || compareBytes(a.node, b.node);
+function isUser(claim: Claim): claim is Claim & { readonly kind: User } {
+  return (USERS as readonly string[]).includes(claim.kind);
 }
 
-function has(claims: readonly Claim[], kind: Claim["kind"]): boolean {
-  return claims.some((claim) => claim.kind === kind);
+function compareUsers(a: Claim & { readonly kind: User }, b: typeof a): number {
+  return compareBytes(a.node, b.node) || USERS.indexOf(a.kind) - USERS.indexOf(b.kind);
 }
 
-/** A host's own address is never taken for a workload's, even where it lies in a block. */
-function typesOf(claims: readonly Claim[], local: boolean): number {
-  let types: number = RouteTypes.CIDR_INFO;
-  for (const { kind } of claims) {
-    if (kind === "workload") types |= RouteTypes.LOCAL_WORKLOAD;
-    else if (kind === "host") types |= local ? RouteTypes.LOCAL_HOST : RouteTypes.REMOTE_HOST;
-    else if (kind === "ipip" || kind === "vxlan") {
-      types |= local ? RouteTypes.LOCAL_TUNNEL : RouteTypes.REMOTE_TUNNEL;
-    } else if (kind === "block" || kind === "allocation") {
-      types |= local ? RouteTypes.LOCAL_WORKLOAD : RouteTypes.REMOTE_WORKLOAD;
-    }
+function firstNode(claims: readonly Claim[], kind: Claim["kind"]): string | undefined {
+  let first: string | undefined;
+  for (const claim of claims) {
+    if (claim.kind !== kind) continue;
+    if (first === undefined || compareBytes(claim.node, first) < 0) first = claim.node;
   }
-  return has(claims, "host")
-    ? types & ~(RouteTypes.REMOTE_WORKLOAD | RouteTypes.LOCAL_WORKLOAD)
-    : types;
+  return first;
 }
 
 function poolType({ ipipMode, vxlanMode }: ModelIpPool): IpPoolType {

@@ -150,14 +150,16 @@ function addServices(
   const from = rule.source.service;
   if (from !== undefined) {
     const id = makeUniqueId("svcnoport", `${from.namespace}/${from.name}`);
-    result.srcIpSetIds = [...(result.srcIpSetIds ?? []), use({ id, type: "NET" }, sets)];
+    const set = { id, type: "NET", service: { ...from, withPorts: false } } as const;
+    result.srcIpSetIds = [...(result.srcIpSetIds ?? []), use(set, sets)];
     result.originalSrcService = from.name;
     result.originalSrcServiceNamespace = from.namespace;
   }
   const to = rule.destination.service;
   if (to !== undefined) {
     const id = makeUniqueId("svc", `${to.namespace}/${to.name}`);
-    result.dstIpPortSetIds = [use({ id, type: "IP_AND_PORT" }, sets)];
+    const set = { id, type: "IP_AND_PORT", service: { ...to, withPorts: true } } as const;
+    result.dstIpPortSetIds = [use(set, sets)];
     result.originalDstService = to.name;
     result.originalDstServiceNamespace = to.namespace;
   }

@@ -12,7 +12,6 @@ import type {
   WorkloadEndpoint,
   WorkloadEndpointId,
 } from "./messages.ts";
-import { sameData } from "./equal.ts";
 import { Pending, PendingIpSets } from "./pending.ts";
 
 type ValueOf<C extends ToDataplane["case"]> = Extract<ToDataplane, { case: C }>["value"];
@@ -20,6 +19,7 @@ export type HostMetadata = ValueOf<"hostMetadataUpdate">;
 export type PoolUpdate = ValueOf<"ipamPoolUpdate">;
 export type VtepUpdate = ValueOf<"vtepUpdate">;
 export type Encapsulation = ValueOf<"encapsulation">;
+export type BgpConfigUpdate = ValueOf<"globalBgpConfigUpdate">;
 export type NamespaceUpdate = ValueOf<"namespaceUpdate">;
 export type ServiceAccountUpdate = ValueOf<"serviceAccountUpdate">;
 type Emit = (message: ToDataplane) => void;
@@ -40,10 +40,14 @@ export class EventSequencer {
   readonly serviceAccounts = new Pending<string, ServiceAccountUpdate>();
   readonly routes = new Pending<string, RouteUpdate>();
   readonly vteps = new Pending<string, VtepUpdate>();
+  readonly wireguard = new Pending<string, ValueOf<"wireguardEndpointUpdate">>();
+  readonly wireguardV6 = new Pending<string, ValueOf<"wireguardEndpointV6Update">>();
   readonly hosts = new Pending<string, HostMetadata>();
   readonly pools = new Pending<string, PoolUpdate>();
-  #encapsulation: Encapsulation | undefined;
-  #toldEncapsulation: Encapsulation | undefined;
+  readonly services = new Pending<string, ValueOf<"serviceUpdate">>();
+  /** Keyed by nothing: there is one of each, and none is ever removed. */
+  readonly encapsulation = new Pending<"", Encapsulation>();
+  readonly bgpConfig = new Pending<"", BgpConfigUpdate>();
 
   onIpSetAdded(id: IpSetId, type: IpSetType): void {
     this.#ipSets.add(id, type);
@@ -61,15 +65,12 @@ export class EventSequencer {
     this.#ipSets.removeMember(id, member);
   }
 
-  setEncapsulation(encapsulation: Encapsulation): void {
-    this.#encapsulation = encapsulation;
-  }
-
   flush(emit: Emit): void {
     this.#flushPolicyUpdates(emit);
     this.#flushPolicyRemoves(emit);
     this.#flushIdentities(emit);
     this.#flushNetwork(emit);
+    this.#flushCluster(emit);
   }
 
   #flushPolicyUpdates(emit: Emit): void {
@@ -115,15 +116,29 @@ export class EventSequencer {
     this.vteps.flushRemoves((node) => emit({ case: "vtepRemove", value: { node } }));
     this.vteps.flushUpdates((_, value) => emit({ case: "vtepUpdate", value }));
     this.routes.flushUpdates((_, value) => emit({ case: "routeUpdate", value }));
+  }
+
+  /** In no order among each other; removals first, to hold less at a time. */
+  #flushCluster(emit: Emit): void {
+    this.wireguard.flushRemoves((hostname) =>
+      emit({ case: "wireguardEndpointRemove", value: { hostname } }),
+    );
+    this.wireguardV6.flushRemoves((hostname) =>
+      emit({ case: "wireguardEndpointV6Remove", value: { hostname } }),
+    );
+    this.wireguard.flushUpdates((_, value) => emit({ case: "wireguardEndpointUpdate", value }));
+    this.wireguardV6.flushUpdates((_, value) => emit({ case: "wireguardEndpointV6Update", value }));
     this.hosts.flushRemoves((hostname) =>
       emit({ case: "hostMetadataRemove", value: { hostname } }),
     );
     this.hosts.flushUpdates((_, value) => emit({ case: "hostMetadataUpdate", value }));
     this.pools.flushRemoves((_, { id }) => emit({ case: "ipamPoolRemove", value: { id } }));
     this.pools.flushUpdates((_, value) => emit({ case: "ipamPoolUpdate", value }));
-    const encapsulation = this.#encapsulation;
-    if (encapsulation === undefined || sameData(encapsulation, this.#toldEncapsulation)) return;
-    this.#toldEncapsulation = encapsulation;
-    emit({ case: "encapsulation", value: encapsulation });
+    this.encapsulation.flushUpdates((_, value) => emit({ case: "encapsulation", value }));
+    this.bgpConfig.flushUpdates((_, value) => emit({ case: "globalBgpConfigUpdate", value }));
+    this.services.flushRemoves((_, { name, namespace }) =>
+      emit({ case: "serviceRemove", value: { name, namespace } }),
+    );
+    this.services.flushUpdates((_, value) => emit({ case: "serviceUpdate", value }));
   }
 }

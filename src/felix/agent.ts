@@ -8,7 +8,7 @@
  * changes that needs a restart, when the datastore is declared not ready, or when the
  * configuration has become one it must not run with.
  */
-import type { FromDataplane, ToDataplane } from "#calc";
+import type { FromDataplane, GraphSettings, ToDataplane } from "#calc";
 import type { Dataplane } from "#dataplane";
 import { logger } from "#log";
 import { counter, gauge } from "#metrics";
@@ -23,6 +23,7 @@ import {
   type Problem,
   type RawSources,
 } from "./config/resolve.ts";
+import { graphSettings } from "./graph-settings.ts";
 import { Pipeline } from "./pipeline.ts";
 
 const log = logger("felix");
@@ -39,6 +40,7 @@ const updatesProcessed = counter(
 
 /** What the agent needs of the calculation graph. */
 export interface AgentGraph {
+  configure(settings: GraphSettings): void;
   onUpdates(updates: readonly ModelUpdate[]): void;
   onStatus(status: SyncStatus): void;
   flush(emit: (message: ToDataplane) => void): void;
@@ -180,6 +182,7 @@ export class Agent {
     this.#waitingFor = waitingFor;
     if (waitingFor !== "") return;
     const config = this.#resolve();
+    this.#options.graph.configure(graphSettings(config.values));
     this.#state = { name: "starting" };
     this.#options.start(config).then(
       (dataplane) => this.#run(dataplane, config),
@@ -236,6 +239,7 @@ export class Agent {
       return;
     }
     state.config = config;
+    this.#options.graph.configure(graphSettings(config.values));
     this.#options.reconfigure?.(config);
   }
 

@@ -1,8 +1,16 @@
 /** Nodes, pools, IPAM blocks, settings and cluster information → model. */
 import { canonicalIp, formatCidr, parseCidr, tryParseIp, tryParseIpInNetwork, formatIp } from "#ip";
-import type { ClusterInformation, FelixConfiguration, IPPool, Node } from "#resource";
-import { inputError } from "#std";
 import type {
+  BgpConfiguration,
+  ClusterInformation,
+  FelixConfiguration,
+  IPPool,
+  Node,
+} from "#resource";
+import { inputError } from "#std";
+import { listOf, recordOf } from "./raw.ts";
+import type {
+  ModelBgpConfig,
   ModelClusterInformation,
   ModelFelixConfig,
   ModelIpamBlock,
@@ -15,7 +23,9 @@ export function modelNode(resource: Node): ModelNode {
   const bgpIpv4 = addressWithLength(spec.bgp?.ipv4Address);
   const bgpIpv6 = addressWithLength(spec.bgp?.ipv6Address);
   const addresses = (spec.addresses ?? []).filter(({ address }) => address !== "");
+  // Felix looks elsewhere only for a node that has no address in BGP at all.
   const fallback = (family: 4 | 6): string => {
+    if (bgpIpv4 !== "" || bgpIpv6 !== "") return "";
     for (const type of ["InternalIP", "ExternalIP"]) {
       for (const one of addresses) {
         const ip = tryParseIpInNetwork(one.address)?.ip ?? tryParseIp(one.address);
@@ -36,13 +46,22 @@ export function modelNode(resource: Node): ModelNode {
     ipv6VxlanTunnelAddr: address(spec.ipv6VXLANTunnelAddr),
     vxlanTunnelMac: spec.vxlanTunnelMACAddr ?? "",
     vxlanTunnelMacV6: spec.vxlanTunnelMACAddrV6 ?? "",
-    otherAddresses: addresses.flatMap(({ address: text, type }) => {
+    otherAddresses: addresses.flatMap(({ address: text }) => {
       const ip = tryParseIpInNetwork(text)?.ip ?? tryParseIp(text);
-      return ip === undefined || (type !== "InternalIP" && type !== "ExternalIP")
-        ? []
-        : [formatIp(ip)];
+      return ip === undefined ? [] : [formatIp(ip)];
     }),
+    ...wireguardOf(resource),
   };
+}
+
+function wireguardOf({ spec, status }: Node): Pick<ModelNode, "wireguard"> {
+  const wireguard = {
+    publicKey: status?.wireguardPublicKey ?? "",
+    publicKeyV6: status?.wireguardPublicKeyV6 ?? "",
+    interfaceIpv4: address(spec.wireguard?.interfaceIPv4Address),
+    interfaceIpv6: address(spec.wireguard?.interfaceIPv6Address),
+  };
+  return Object.values(wireguard).some((value) => value !== "") ? { wireguard } : {};
 }
 
 /** Canonical address, length kept; "" when absent. */
@@ -65,6 +84,18 @@ export function modelIpPool(resource: IPPool): ModelIpPool {
     natOutgoing: spec.natOutgoing ?? false,
     disabled: spec.disabled ?? false,
     allowedUses: spec.allowedUses,
+  };
+}
+
+export function modelBgpConfig({ spec }: BgpConfiguration): ModelBgpConfig {
+  const cidrs = (blocks: readonly { readonly cidr?: string }[] = []): readonly string[] =>
+    blocks.flatMap(({ cidr = "" }) => (cidr === "" ? [] : [cidr]));
+  return {
+    serviceClusterCidrs: cidrs(spec.serviceClusterIPs),
+    serviceExternalCidrs: cidrs(spec.serviceExternalIPs),
+    serviceLoadBalancerCidrs: cidrs(spec.serviceLoadBalancerIPs),
+    localWorkloadPeeringIpv4: spec.localWorkloadPeeringIPV4 ?? "",
+    localWorkloadPeeringIpv6: spec.localWorkloadPeeringIPV6 ?? "",
   };
 }
 
@@ -149,12 +180,4 @@ export function modelIpamBlock(text: string, cidr: string): ModelIpamBlock | nul
   });
   const affinity = block["affinity"];
   return { cidr, affinity: typeof affinity === "string" ? affinity : "", allocations };
-}
-
-function recordOf(value: unknown): Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
-}
-
-function listOf(value: unknown): readonly unknown[] {
-  return Array.isArray(value) ? value : [];
 }

@@ -13,6 +13,7 @@ import {
 } from "#resource";
 import { compareBytes, inputError } from "#std";
 import {
+  modelBgpConfig,
   modelClusterInformation,
   modelFelixConfig,
   modelIpamBlock,
@@ -25,8 +26,10 @@ import {
   modelWorkloadEndpoint,
   workloadEndpointKey,
 } from "./endpoints.ts";
+import { foreignUpdate } from "./foreign.ts";
 import { modelKeyText } from "./keys.ts";
-import { ipamBlockCidr } from "./paths.ts";
+import { modelStagedKubernetesPolicy } from "./kubernetes-policy.ts";
+import { foreignPath, ipamBlockCidr } from "./paths.ts";
 import { modelPolicy, profileUpdates, tierUpdate } from "./policies.ts";
 import type { ModelUpdate } from "./types.ts";
 
@@ -88,7 +91,8 @@ export class ModelConverter {
 /** Whether a path can give anything at all; the value of another need not be read. */
 export function isModelPath(path: string): boolean {
   const id = parseResourcePath(path);
-  return id === undefined ? ipamBlockCidr(path) !== undefined : id.kind in CONVERTERS;
+  if (id !== undefined) return id.kind in CONVERTERS;
+  return ipamBlockCidr(path) !== undefined || foreignPath(path) !== undefined;
 }
 
 function presentUpdates(path: string, value: string): readonly ModelUpdate[] {
@@ -96,6 +100,8 @@ function presentUpdates(path: string, value: string): readonly ModelUpdate[] {
   if (cidr !== undefined) {
     return [{ key: { kind: "IPAMBlock", cidr }, value: modelIpamBlock(value, cidr) }];
   }
+  const foreign = foreignPath(path);
+  if (foreign !== undefined) return [foreignUpdate(foreign, value)];
   const id = parseResourcePath(path);
   if (id === undefined) return [];
   const resource = decodeStored(value);
@@ -130,6 +136,12 @@ const CONVERTERS: Converters = {
   GlobalNetworkPolicy: policy,
   StagedNetworkPolicy: policy,
   StagedGlobalNetworkPolicy: policy,
+  StagedKubernetesNetworkPolicy: (name, resource, namespace) => [
+    {
+      key: { kind: "Policy", policyKind: resource.kind, namespace, name },
+      value: modelStagedKubernetesPolicy(resource),
+    },
+  ],
   NetworkSet: networkSet,
   GlobalNetworkSet: networkSet,
   Profile: profileUpdates,
@@ -152,6 +164,10 @@ const CONVERTERS: Converters = {
   FelixConfiguration: (name, resource) => [
     { key: { kind: "FelixConfiguration", name }, value: modelFelixConfig(resource) },
   ],
+  BGPConfiguration: (name, resource) =>
+    name === "default"
+      ? [{ key: { kind: "BGPConfiguration" }, value: modelBgpConfig(resource) }]
+      : [],
   ClusterInformation: (name, resource) =>
     name === "default"
       ? [{ key: { kind: "ClusterInformation" }, value: modelClusterInformation(resource) }]

@@ -9,6 +9,11 @@ export function modelKeyText(key: ModelKey): string {
   return [key.kind, ...partsOf(key)].join(SEPARATOR);
 }
 
+/** The kind, then what `modelKeyText` was made from. */
+export function modelKeyParts(text: string): readonly string[] {
+  return text.split(SEPARATOR);
+}
+
 function partsOf(key: ModelKey): readonly string[] {
   switch (key.kind) {
     case "WorkloadEndpoint":
@@ -21,7 +26,12 @@ function partsOf(key: ModelKey): readonly string[] {
     case "IPAMBlock":
       return [key.cidr];
     case "ClusterInformation":
+    case "BGPConfiguration":
       return [];
+    case "KubernetesService":
+    case "EndpointSlice":
+    case "LiveMigration":
+      return [key.namespace, key.name];
     case "ProfileRules":
     case "ProfileLabels":
     case "Tier":

@@ -1,23 +1,32 @@
 /** Door of the model: its types, and the way from the datastore's objects to it. */
 export type {
+  BgpConfigKey,
   CanonicalSelector,
   EndpointPort,
+  EndpointSliceKey,
   FelixConfigKey,
   HostEndpointKey,
   IpamBlockKey,
   IpPoolKey,
+  KubernetesServiceKey,
+  LiveMigrationKey,
+  MigratingWorkload,
+  ModelBgpConfig,
   ModelClusterInformation,
+  ModelEndpointSlice,
   ModelEntityRule,
   ModelFelixConfig,
   ModelHostEndpoint,
   ModelIpamBlock,
   ModelIpPool,
   ModelKey,
+  ModelLiveMigration,
   ModelNetworkSet,
   ModelNode,
   ModelPolicy,
   ModelPort,
   ModelRule,
+  ModelService,
   ModelTier,
   ModelUpdate,
   ModelWorkloadEndpoint,
@@ -32,7 +41,7 @@ export type {
 } from "./types.ts";
 export { isModelPath, ModelConverter, resourceUpdates } from "./convert.ts";
 export { workloadEndpointKey } from "./endpoints.ts";
-export { modelKeyText } from "./keys.ts";
+export { modelKeyParts, modelKeyText } from "./keys.ts";
 export { ANY_ENTITY } from "./rules.ts";
 export {
   felixStatusPrefix,

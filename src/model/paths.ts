@@ -1,11 +1,36 @@
 /** Paths of the datastore that are not v3 resources: IPAM blocks, and where Felix writes status. */
 import { formatCidr, tryParseCidr } from "#ip";
-import { escapeName } from "#std";
+import { escapeName, unescapeName } from "#std";
 
 const IPAM_ASSIGNMENT = "/calico/ipam/v2/assignment/";
+const RESOURCES = "/calico/resources/v3/projectcalico.org/";
 
 /** What the graph is computed from. */
-export const SYNC_PREFIXES = ["/calico/resources/v3/projectcalico.org/", IPAM_ASSIGNMENT] as const;
+export const SYNC_PREFIXES = [RESOURCES, IPAM_ASSIGNMENT] as const;
+
+const FOREIGN_KINDS = {
+  kubernetesendpointslices: "EndpointSlice",
+  kubernetesservice: "KubernetesService",
+  livemigrations: "LiveMigration",
+} as const;
+
+export interface ForeignPath {
+  readonly kind: (typeof FOREIGN_KINDS)[keyof typeof FOREIGN_KINDS];
+  readonly namespace: string;
+  readonly name: string;
+}
+
+/** Of an object that orchestrators put beside the v3 resources, in their own shape. */
+export function foreignPath(path: string): ForeignPath | undefined {
+  if (!path.startsWith(RESOURCES)) return undefined;
+  const [plural = "", namespace = "", name = "", ...rest] = path.slice(RESOURCES.length).split("/");
+  if (!Object.hasOwn(FOREIGN_KINDS, plural) || name === "" || rest.length > 0) return undefined;
+  return {
+    kind: FOREIGN_KINDS[plural as keyof typeof FOREIGN_KINDS],
+    namespace: unescapeName(namespace),
+    name: unescapeName(name),
+  };
+}
 
 /** CIDR of an IPAM block's path; undefined for other paths. */
 export function ipamBlockCidr(path: string): string | undefined {

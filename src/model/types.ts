@@ -64,6 +64,25 @@ export interface FelixConfigKey {
 export interface ReadyKey {
   readonly kind: "ClusterInformation";
 }
+/** The one named `default`. */
+export interface BgpConfigKey {
+  readonly kind: "BGPConfiguration";
+}
+export interface KubernetesServiceKey {
+  readonly kind: "KubernetesService";
+  readonly namespace: string;
+  readonly name: string;
+}
+export interface EndpointSliceKey {
+  readonly kind: "EndpointSlice";
+  readonly namespace: string;
+  readonly name: string;
+}
+export interface LiveMigrationKey {
+  readonly kind: "LiveMigration";
+  readonly namespace: string;
+  readonly name: string;
+}
 
 export type ModelKey =
   | WorkloadEndpointKey
@@ -77,7 +96,11 @@ export type ModelKey =
   | NodeKey
   | IpamBlockKey
   | FelixConfigKey
-  | ReadyKey;
+  | ReadyKey
+  | BgpConfigKey
+  | KubernetesServiceKey
+  | EndpointSliceKey
+  | LiveMigrationKey;
 
 export interface EndpointPort {
   readonly name: string;
@@ -199,8 +222,60 @@ export interface ModelNode {
   readonly ipv6VxlanTunnelAddr: string;
   readonly vxlanTunnelMac: string;
   readonly vxlanTunnelMacV6: string;
-  /** InternalIP and ExternalIP addresses, canonical, without length. */
+  /** All its addresses, canonical, without length. */
   readonly otherAddresses?: readonly string[];
+  /** Absent: it has neither a key nor an address. */
+  readonly wireguard?: {
+    readonly publicKey: string;
+    readonly publicKeyV6: string;
+    readonly interfaceIpv4: string;
+    readonly interfaceIpv6: string;
+  };
+}
+
+/** What local dataplanes use of it. CIDR and address text, `""` and empty when absent. */
+export interface ModelBgpConfig {
+  readonly serviceClusterCidrs: readonly string[];
+  readonly serviceExternalCidrs: readonly string[];
+  readonly serviceLoadBalancerCidrs: readonly string[];
+  readonly localWorkloadPeeringIpv4: string;
+  readonly localWorkloadPeeringIpv6: string;
+}
+
+export interface ModelService {
+  readonly type: string;
+  readonly clusterIps: readonly string[];
+  readonly loadBalancerIp: string;
+  readonly externalIps: readonly string[];
+  readonly ports: readonly {
+    readonly protocol: string;
+    readonly port: number;
+    readonly nodePort: number;
+  }[];
+  readonly loadBalancerIngressIps: readonly string[];
+}
+
+/** Some of a service's endpoints; the service's namespace is the slice's. */
+export interface ModelEndpointSlice {
+  readonly service: string;
+  /** Canonical. */
+  readonly addresses: readonly string[];
+  /** Protocols in lower case. */
+  readonly ports: readonly { readonly protocol: string; readonly port: number }[];
+}
+
+/** A workload, or with `endpointId` one of its endpoints. */
+export interface MigratingWorkload {
+  readonly hostname: string;
+  readonly orchestratorId: string;
+  readonly workloadId: string;
+  readonly endpointId?: string;
+}
+
+export interface ModelLiveMigration {
+  readonly uid: string;
+  readonly source?: MigratingWorkload;
+  readonly target?: MigratingWorkload | { readonly selector: CanonicalSelector };
 }
 
 export interface ModelIpamBlock {
@@ -244,4 +319,8 @@ export type ModelUpdate =
   | { readonly key: NodeKey; readonly value: ModelNode | null }
   | { readonly key: IpamBlockKey; readonly value: ModelIpamBlock | null }
   | { readonly key: FelixConfigKey; readonly value: ModelFelixConfig | null }
-  | { readonly key: ReadyKey; readonly value: ModelClusterInformation | null };
+  | { readonly key: ReadyKey; readonly value: ModelClusterInformation | null }
+  | { readonly key: BgpConfigKey; readonly value: ModelBgpConfig | null }
+  | { readonly key: KubernetesServiceKey; readonly value: ModelService | null }
+  | { readonly key: EndpointSliceKey; readonly value: ModelEndpointSlice | null }
+  | { readonly key: LiveMigrationKey; readonly value: ModelLiveMigration | null };

@@ -35,6 +35,8 @@ export type BgpConfiguration = Base<
     readonly nodeMeshMaxRestartTime?: string;
     readonly bindMode?: "None" | "NodeIP";
     readonly ignoredInterfaces?: readonly string[];
+    readonly localWorkloadPeeringIPV4?: string;
+    readonly localWorkloadPeeringIPV6?: string;
   }
 >;
 

@@ -76,11 +76,26 @@ export class Cluster {
     this.#updates = updates;
   }
 
+  /** The node's FelixConfiguration before the one for all, as agents read them. */
+  felixSpec(node: string): Readonly<Record<string, unknown>> {
+    const specs = ["default", `node.${node}`].map((name) => {
+      const found = this.resources.find(
+        (one) => one.kind === "FelixConfiguration" && one.metadata.name === name,
+      );
+      return (found?.spec ?? {}) as Readonly<Record<string, unknown>>;
+    });
+    return { ...specs[0], ...specs[1] };
+  }
+
   /** What the agent of this node has in force. */
   host(node: string): HostState {
     const known = this.#hosts.get(node);
     if (known !== undefined) return known;
-    const graph = new CalcGraph({ hostname: node });
+    const spoofing = this.felixSpec(node)["workloadSourceSpoofing"];
+    const graph = new CalcGraph({
+      hostname: node,
+      workloadSourceSpoofing: spoofing === "Any" ? "Any" : "Disabled",
+    });
     graph.onStatus("resync");
     graph.onUpdates(this.#updates);
     graph.onStatus("in-sync");

@@ -122,15 +122,8 @@ function endOn(node: string, end: End, state: HostState): FlowEnd {
   );
 }
 
-/** The node's FelixConfiguration before the one for all, as agents read them. */
 function optionsOf(cluster: Cluster, node: string): ForwardOptions {
-  const specs = ["default", `node.${node}`].map((name) => {
-    const found = cluster.resources.find(
-      (one) => one.kind === "FelixConfiguration" && one.metadata.name === name,
-    );
-    return (found?.spec ?? {}) as Readonly<Record<string, unknown>>;
-  });
-  const spec = { ...specs[0], ...specs[1] };
+  const spec = cluster.felixSpec(node);
   const action = spec["defaultEndpointToHostAction"];
   const word = typeof action === "string" ? action.toLowerCase() : "drop";
   const port = spec["vxlanPort"];

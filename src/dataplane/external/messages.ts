@@ -6,6 +6,7 @@ import {
   type NatInfo,
   type RawConfigSource,
   type RouteUpdate,
+  type ServiceUpdate,
   type ToDataplane,
   type WorkloadEndpoint,
   type WorkloadEndpointId,
@@ -15,6 +16,7 @@ import {
   bool,
   double,
   enumeration,
+  int,
   list,
   message,
   nested,
@@ -77,6 +79,11 @@ const workloadEndpoint = message<WorkloadEndpoint>({
   ipv6Nat: list(9, natInfo),
   allowSpoofedSourcePrefixes: strings(10),
   annotations: stringMap(11),
+  liveMigrationRole: {
+    ...enumeration(17, "LiveMigrationRole", { NO_ROLE: 0, SOURCE: 1, TARGET: 2 }),
+    absent: () => undefined,
+  },
+  liveMigrationUid: optionalString(18),
 });
 const workloadEndpointUpdate = message<ToValue<"workloadEndpointUpdate">>({
   id: required(1, workloadId),
@@ -155,6 +162,35 @@ const vtepUpdate = message<ToValue<"vtepUpdate">>({
 });
 const vtepRemove = message<ToValue<"vtepRemove">>({ node: string(1) });
 
+const hostname = message<{ readonly hostname: string }>({ hostname: string(1) });
+const wireguardEndpointUpdate = message<ToValue<"wireguardEndpointUpdate">>({
+  hostname: string(1),
+  publicKey: string(2),
+  interfaceIpv4Addr: string(3),
+});
+const wireguardEndpointV6Update = message<ToValue<"wireguardEndpointV6Update">>({
+  hostname: string(1),
+  publicKeyV6: string(2),
+  interfaceIpv6Addr: string(3),
+});
+
+const servicePort = message<ServiceUpdate["ports"][number]>({
+  protocol: string(1),
+  port: int(2),
+  nodePort: int(3),
+});
+const serviceUpdate = message<ServiceUpdate>({
+  name: string(1),
+  namespace: string(2),
+  type: string(3),
+  clusterIps: strings(4),
+  loadbalancerIp: string(5),
+  externalIps: strings(6),
+  ports: list(7, servicePort),
+  loadbalancerIngressIps: strings(8),
+});
+const serviceRemove = message<ToValue<"serviceRemove">>({ name: string(1), namespace: string(2) });
+
 const globalBgpConfigUpdate = message<ToValue<"globalBgpConfigUpdate">>({
   serviceClusterCidrs: strings(1),
   serviceExternalCidrs: strings(2),
@@ -222,8 +258,14 @@ export const TO_DATAPLANE: { readonly [C in ToDataplane["case"]]: Payload<ToValu
   routeRemove: payload(24, routeRemove),
   vtepUpdate: payload(25, vtepUpdate),
   vtepRemove: payload(26, vtepRemove),
+  wireguardEndpointUpdate: payload(27, wireguardEndpointUpdate),
+  wireguardEndpointRemove: payload(28, hostname),
   globalBgpConfigUpdate: payload(29, globalBgpConfigUpdate),
   encapsulation: payload(30, encapsulation),
+  serviceUpdate: payload(31, serviceUpdate),
+  serviceRemove: payload(32, serviceRemove),
+  wireguardEndpointV6Update: payload(33, wireguardEndpointV6Update),
+  wireguardEndpointV6Remove: payload(34, hostname),
 };
 
 type FromValue<C extends FromDataplane["case"]> = Extract<FromDataplane, { case: C }>["value"];

@@ -70,7 +70,8 @@ export function fold(state: Folded, message: ToDataplane): void {
       state.inSync += 1;
       return;
     case "encapsulation":
-      objects.set("encapsulation", message.value);
+    case "globalBgpConfigUpdate":
+      objects.set(message.case, message.value);
       return;
     default:
       foldOther(objects, message);

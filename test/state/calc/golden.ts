@@ -3,7 +3,8 @@ import { readdirSync, readFileSync } from "node:fs";
 import { ModelConverter, type ModelUpdate } from "#model";
 import { RouteTypes, type ToDataplane } from "#calc";
 
-const STATES = new URL("../../golden/felix/states/", import.meta.url);
+const GOLDEN = new URL("../../golden/", import.meta.url);
+const STATES = new URL("felix/states/", GOLDEN);
 
 export interface GoldenState {
   readonly host: string;
@@ -21,12 +22,24 @@ export function readGolden(name: string): GoldenState {
     etcd: Record<string, string>;
     messages: Record<string, unknown>[];
   };
+  return { host: raw.host, updates: updatesOf(raw.etcd), messages: raw.messages.map(messageOf) };
+}
+
+/** What Felix sent for the state that the recorded session of calicoctl leaves. */
+export function readSessionState(): GoldenState {
+  const json = (name: string): unknown => JSON.parse(readFileSync(new URL(name, GOLDEN), "utf8"));
+  const stream = json("felix/host-a.json") as Record<string, unknown>[];
+  const messages = stream.flatMap((fields) => {
+    const named = Object.entries(fields).filter(([name]) => name !== "sequenceNumber");
+    return "configUpdate" in fields ? [] : [messageOf(Object.fromEntries(named))];
+  });
+  const etcd = json("calicoctl/etcd.json") as Record<string, string>;
+  return { host: "host-a", updates: updatesOf(etcd), messages };
+}
+
+function updatesOf(etcd: Readonly<Record<string, string>>): readonly ModelUpdate[] {
   const converter = new ModelConverter();
-  return {
-    host: raw.host,
-    updates: Object.entries(raw.etcd).flatMap(([key, value]) => converter.convert(key, value)),
-    messages: raw.messages.map(messageOf),
-  };
+  return Object.entries(etcd).flatMap(([key, value]) => converter.convert(key, value));
 }
 
 type Fields = Record<string, unknown>;

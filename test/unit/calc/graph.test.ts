@@ -1,67 +1,9 @@
 /** What the recorded states do not show: before in-sync, deltas, named ports, catch-all blocks. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { CalcGraph, type ToDataplane } from "#calc";
-import { resourceUpdates, type ModelUpdate } from "#model";
-import { validateResource } from "#resource";
-
-function v3(
-  kind: string,
-  metadata: { name: string; namespace?: string; labels?: Record<string, string> },
-  spec: object,
-): readonly ModelUpdate[] {
-  const result = validateResource({ apiVersion: "projectcalico.org/v3", kind, metadata, spec });
-  assert.ok(result.ok, result.ok ? "" : JSON.stringify(result.errors));
-  const { name, namespace } = metadata;
-  return resourceUpdates(
-    { kind: result.value.kind, name, ...(namespace === undefined ? {} : { namespace }) },
-    result.value,
-  );
-}
-
-function workload(
-  name: string,
-  ip: string,
-  labels: Record<string, string>,
-  node = "here",
-): readonly ModelUpdate[] {
-  return v3(
-    "WorkloadEndpoint",
-    { name: `${node}-k8s-${name}-eth0`, namespace: "ns", labels },
-    {
-      node,
-      orchestrator: "k8s",
-      pod: name,
-      endpoint: "eth0",
-      interfaceName: `cali${name}`,
-      ipNetworks: [ip],
-      ports: [{ name: "web", protocol: "TCP", port: 8080 }],
-    },
-  );
-}
-
-function policy(name: string, spec: object): readonly ModelUpdate[] {
-  return v3("GlobalNetworkPolicy", { name }, spec);
-}
-
-const deleted = (updates: readonly ModelUpdate[]): ModelUpdate[] =>
-  updates.map(({ key }) => ({ key, value: null }) as ModelUpdate);
-
-function started(...updates: (readonly ModelUpdate[])[]): CalcGraph {
-  const graph = new CalcGraph({ hostname: "here" });
-  graph.onUpdates(updates.flat());
-  graph.onStatus("in-sync");
-  return graph;
-}
-
-const cases = (messages: readonly ToDataplane[]): string[] => messages.map((one) => one.case);
-type ValueOf<C extends ToDataplane["case"]> = Extract<ToDataplane, { case: C }>["value"];
-function pick<C extends ToDataplane["case"]>(
-  messages: readonly ToDataplane[],
-  name: C,
-): ValueOf<C>[] {
-  return messages.flatMap((one) => (one.case === name ? [one.value as ValueOf<C>] : []));
-}
+import { CalcGraph } from "#calc";
+import type { ModelUpdate } from "#model";
+import { cases, deleted, pick, policy, started, v3, workload } from "../../support/graph.ts";
 
 test("nothing is told before in-sync, and in-sync ends the first flush", () => {
   const graph = new CalcGraph({ hostname: "here" });

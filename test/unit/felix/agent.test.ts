@@ -25,6 +25,7 @@ const tier = (name: string): ModelUpdate => ({
 /** Emits one message for each update, so that tests see what arrives when. */
 class EchoGraph implements AgentGraph {
   #pending: ToDataplane[] = [];
+  configure(): void {}
   onUpdates(updates: readonly ModelUpdate[]): void {
     for (const { key } of updates)
       if (key.kind === "Tier") this.#pending.push({ case: "ipsetRemove", value: { id: key.name } });
