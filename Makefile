@@ -28,12 +28,12 @@ run: deps-run ## a live host in network namespaces: edit a policy, see packets o
 
 check: npm ## types, lint, format, dead code
 	tsc --noEmit -p .
-	oxlint --type-aware --tsconfig tsconfig.json src test bench scripts
-	oxfmt --check src test bench scripts
+	oxlint --type-aware --tsconfig tsconfig.json src test bench scripts examples/driver
+	oxfmt --check src test bench scripts examples/driver
 	knip
 
 fmt: npm ## format in place
-	oxfmt src test bench scripts
+	oxfmt src test bench scripts examples/driver
 
 test: deps-test ## all tests of the daily run (under 10 minutes on 2 cores)
 	$(NODE) test/run.ts

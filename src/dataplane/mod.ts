@@ -9,6 +9,8 @@ export {
   type NftPolicyConfig,
 } from "./linux/nft/config.ts";
 export { openLinuxDataplane } from "./linux/open.ts";
+export { openExternalDataplane } from "./external/external-dataplane.ts";
+export type { DriverMessage } from "./external/messages.ts";
 export {
   FrameCutter,
   readToDataplane,
@@ -16,3 +18,9 @@ export {
   toDataplaneJson,
   type Envelope,
 } from "./external/stream.ts";
+export {
+  readRecording,
+  RecordedDataplane,
+  StreamRecorder,
+  type Recording,
+} from "./external/recording.ts";

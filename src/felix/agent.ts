@@ -23,6 +23,7 @@ import {
   type Problem,
   type RawSources,
 } from "./config/resolve.ts";
+import { configUpdate } from "./config/message.ts";
 import { graphSettings } from "./graph-settings.ts";
 import { Pipeline } from "./pipeline.ts";
 
@@ -72,7 +73,12 @@ export interface AgentOptions {
 type State =
   | { readonly name: "waiting" }
   | { readonly name: "starting" }
-  | { readonly name: "running"; readonly pipeline: Pipeline; config: FelixConfig }
+  | {
+      readonly name: "running";
+      readonly dataplane: Dataplane;
+      readonly pipeline: Pipeline;
+      config: FelixConfig;
+    }
   | { readonly name: "ended" };
 
 export class Agent {
@@ -199,7 +205,7 @@ export class Agent {
     }
     const { graph, onMessage, onDataplaneStatus, nowMs } = this.#options;
     if (onDataplaneStatus !== undefined) dataplane.onStatus(onDataplaneStatus);
-    dataplane.onMessage({ case: "configUpdate", value: { config: config.raw } });
+    dataplane.onMessage(configUpdate(config));
     const pipeline = new Pipeline({
       dataplane,
       flush: (emit) => graph.flush(emit),
@@ -211,7 +217,7 @@ export class Agent {
       },
       nowMs,
     });
-    this.#state = { name: "running", pipeline, config };
+    this.#state = { name: "running", dataplane, pipeline, config };
     pipeline.kick();
     // Configuration may have changed while the dataplane was being set up.
     this.#proceed();
@@ -241,6 +247,8 @@ export class Agent {
     state.config = config;
     this.#options.graph.configure(graphSettings(config.values));
     this.#options.reconfigure?.(config);
+    state.dataplane.onMessage(configUpdate(config));
+    state.pipeline.kick();
   }
 
   #resolve(): FelixConfig {

@@ -1,7 +1,8 @@
-/** Felix's parameters as the Linux dataplane's settings. */
+/** Felix's parameters as a dataplane: this host's kernel, or a driver that is another program. */
 import { isIPv4 } from "node:net";
 import {
   defaultLinuxDataplaneConfig,
+  openExternalDataplane,
   openLinuxDataplane,
   type Dataplane,
   type LinuxDataplaneConfig,
@@ -21,9 +22,20 @@ const UNIT_SECONDS: Readonly<Record<string, number>> = {
   day: 86_400,
 };
 
-/** Opens the kernel's sockets; throws without the privilege to. */
-export function makeDataplane({ values }: FelixConfig): Dataplane {
-  return openLinuxDataplane(linuxDataplaneConfig(values));
+export interface DataplaneLife {
+  /** An external driver is gone, or is not to be understood: the agent cannot go on. */
+  readonly onLost: (error: unknown) => void;
+  /** Aborted when the agent ends. */
+  readonly ending: AbortSignal;
+}
+
+/** Opens the kernel's sockets, or starts the driver; rejects without the privilege, or the program. */
+export async function makeDataplane(
+  { values }: FelixConfig,
+  life: DataplaneLife,
+): Promise<Dataplane> {
+  if (values.UseInternalDataplaneDriver) return openLinuxDataplane(linuxDataplaneConfig(values));
+  return openExternalDataplane({ driver: values.DataplaneDriver, ...life });
 }
 
 export function linuxDataplaneConfig(values: FelixValues): LinuxDataplaneConfig {

@@ -2,16 +2,17 @@
  * Writes what the dataplane says about local endpoints to the datastore, where Calico writes it:
  *
  *   /calico/felix/v2/<region>/host/<host>/workload/<orchestrator>/<workload>/endpoint/<endpoint>
+ *   /calico/felix/v1/host/<host>/endpoint/<host endpoint>
  *   {"status":"up"}          up, down or error
  *
  * Only what changed is written, at most one round in `delayMs`; a round that fails is retried with
  * growing pauses and never holds up the dataplane. After the first full state, statuses that a
  * previous life left behind are removed.
  */
-import type { FromDataplane, WorkloadEndpointId } from "#calc";
+import type { EndpointState, FromDataplane, WorkloadEndpointId } from "#calc";
 import type { Datastore } from "#datastore";
 import { logger } from "#log";
-import { workloadStatusPath } from "#model";
+import { hostEndpointStatusPath, workloadStatusPath } from "#model";
 
 const log = logger("felix.status");
 const MAX_PAUSE_MS = 30_000;
@@ -19,6 +20,7 @@ const MAX_PAUSE_MS = 30_000;
 export class EndpointStatusReporter {
   readonly #store: Datastore;
   readonly #prefix: string;
+  readonly #hostname: string;
   readonly #delayMs: number;
   /** What should be there; null: nothing. Entries leave `#pending` when they are written. */
   readonly #desired = new Map<string, string>();
@@ -30,25 +32,43 @@ export class EndpointStatusReporter {
   #closed = false;
   #sweep = false;
 
-  constructor(store: Datastore, prefix: string, delayMs: number) {
+  /** `prefix` is the host's, as `felixStatusPrefix` gives it. */
+  constructor(store: Datastore, prefix: string, hostname: string, delayMs: number) {
     this.#store = store;
     this.#prefix = prefix;
+    this.#hostname = hostname;
     this.#delayMs = Math.max(1, delayMs);
     this.#pauseMs = this.#delayMs;
   }
 
   onStatus(message: FromDataplane): void {
-    if (message.case === "workloadEndpointStatusUpdate") {
-      const path = this.#pathOf(message.value.id);
-      const value = JSON.stringify({ status: message.value.status });
-      if (this.#desired.get(path) === value) return;
-      this.#desired.set(path, value);
-      this.#want(path);
-    } else if (message.case === "workloadEndpointStatusRemove") {
-      const path = this.#pathOf(message.value.id);
-      this.#desired.delete(path);
-      this.#want(path);
+    switch (message.case) {
+      case "workloadEndpointStatusUpdate":
+        this.#set(this.#pathOf(message.value.id), message.value.status);
+        return;
+      case "workloadEndpointStatusRemove":
+        this.#remove(this.#pathOf(message.value.id));
+        return;
+      case "hostEndpointStatusUpdate":
+        this.#set(this.#hostPathOf(message.value.id.endpointId), message.value.status);
+        return;
+      case "hostEndpointStatusRemove":
+        this.#remove(this.#hostPathOf(message.value.id.endpointId));
+        return;
+      default:
     }
+  }
+
+  #set(path: string, status: EndpointState): void {
+    const value = JSON.stringify({ status });
+    if (this.#desired.get(path) === value) return;
+    this.#desired.set(path, value);
+    this.#want(path);
+  }
+
+  #remove(path: string): void {
+    this.#desired.delete(path);
+    this.#want(path);
   }
 
   /** The dataplane has reported on every endpoint: what else is in the datastore is stale. */
@@ -65,6 +85,10 @@ export class EndpointStatusReporter {
 
   #pathOf({ orchestratorId, workloadId, endpointId }: WorkloadEndpointId): string {
     return workloadStatusPath(this.#prefix, orchestratorId, workloadId, endpointId);
+  }
+
+  #hostPathOf(endpointId: string): string {
+    return hostEndpointStatusPath(this.#hostname, endpointId);
   }
 
   #want(path: string): void {
@@ -106,9 +130,10 @@ export class EndpointStatusReporter {
   }
 
   async #findStale(): Promise<void> {
-    const { kvs } = await this.#store.list(`${this.#prefix}workload/`);
+    const workloads = await this.#store.list(`${this.#prefix}workload/`);
+    const hosts = await this.#store.list(this.#hostPathOf(""));
     this.#sweep = false;
-    const stored = new Map(kvs.map(({ key, value }) => [key, value]));
+    const stored = new Map([...workloads.kvs, ...hosts.kvs].map(({ key, value }) => [key, value]));
     for (const key of stored.keys()) if (!this.#desired.has(key)) this.#pending.add(key);
     for (const [path, value] of this.#desired) {
       if (stored.get(path) === value) this.#pending.delete(path);

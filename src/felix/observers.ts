@@ -62,6 +62,7 @@ export class Observers {
   #heartbeat: NodeJS.Timeout | undefined;
   #agent: Agent | undefined;
   #wasInSync = false;
+  #external = false;
   #watchdogMs = 90_000;
 
   constructor(options: ObserverOptions) {
@@ -88,6 +89,7 @@ export class Observers {
   async start(config: FelixConfig): Promise<void> {
     const { values } = config;
     this.#watchdogMs = values.DataplaneWatchdogTimeout;
+    this.#external = !values.UseInternalDataplaneDriver;
     this.reconfigure(values);
     this.#serveHealth(values);
     if (values.PrometheusMetricsEnabled) {
@@ -118,15 +120,36 @@ export class Observers {
   onDataplaneStatus(message: FromDataplane): void {
     this.#status?.onStatus(message);
     this.#files?.onStatus(message);
+    switch (message.case) {
+      case "processStatusUpdate": {
+        const { isoTimestamp: time, uptime } = message.value;
+        this.#process?.report({ time, uptime });
+        return;
+      }
+      case "dataplaneInSync":
+        this.#sweepStale();
+        return;
+      case "wireguardStatusUpdate":
+        if (message.value.publicKey !== "") {
+          log.warn("the dataplane has a WireGuard key, which this build does not publish");
+        }
+        return;
+      default:
+    }
   }
 
   /** Everything was programmed once: the agent is up. */
   onProgrammed(): void {
     this.#health.report("FelixStartup", { live: true, ready: true });
-    this.#status?.sweepStale();
-    this.#files?.sweepStale();
+    // An external driver reports when it likes, and says when it has reported on all.
+    if (!this.#external) this.#sweepStale();
     this.#beat(true);
     log.info("ready", { endpoints: this.#endpoints.size, afterSeconds: process.uptime() });
+  }
+
+  #sweepStale(): void {
+    this.#status?.sweepStale();
+    this.#files?.sweepStale();
   }
 
   async close(): Promise<void> {
@@ -158,7 +181,7 @@ export class Observers {
   #startStatus({ values, origins }: FelixConfig): void {
     const { store, hostname, embedded } = this.#options;
     const prefix = felixStatusPrefix(values.OpenstackRegion, hostname);
-    if (values.ReportingIntervalSecs > 0) {
+    if (values.ReportingIntervalSecs > 0 || this.#external) {
       this.#process = new ProcessStatusReporter(store, {
         prefix,
         intervalMs: values.ReportingIntervalSecs,
@@ -166,11 +189,16 @@ export class Observers {
         now: () => new Date(),
         uptimeSeconds: () => process.uptime(),
       });
-      this.#process.start();
+      if (!this.#external) this.#process.start();
     }
     const byDefault = embedded && origins.EndpointReportingEnabled.source === "default";
     if (values.EndpointReportingEnabled || byDefault) {
-      this.#status = new EndpointStatusReporter(store, prefix, values.EndpointReportingDelaySecs);
+      this.#status = new EndpointStatusReporter(
+        store,
+        prefix,
+        hostname,
+        values.EndpointReportingDelaySecs,
+      );
     }
     if (values.EndpointStatusPathPrefix !== "") {
       this.#files = new EndpointStatusFiles(values.EndpointStatusPathPrefix, (id) =>

@@ -4,7 +4,7 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { CalcGraph } from "#calc";
-import type { Dataplane } from "#dataplane";
+import { RecordedDataplane, StreamRecorder, type Dataplane } from "#dataplane";
 import { openDatastore, type Datastore, type DatastoreSettings } from "#datastore";
 import { configureLogging, flushLogs, logger, logLevelOf, type LogLevel } from "#log";
 import type { Claim } from "#netlink";
@@ -30,12 +30,16 @@ export interface RunOptions {
   readonly local: RawSources;
   readonly hostnameDefault: string;
   readonly environment: Readonly<NodeJS.ProcessEnv>;
+  /** File that gets what the dataplane is told. */
+  readonly recordFile?: string;
 }
 
 /** Resolves with the exit code: 0 asked to stop, 129 restart wanted, 1 an error. */
 export async function runAgent(options: RunOptions): Promise<number> {
   const config = resolveConfig(options.local, options.hostnameDefault);
   await applyLogConfig(config);
+  const recorder =
+    options.recordFile === undefined ? undefined : new StreamRecorder(options.recordFile);
   const settings = datastoreSettings(config, options.environment);
   const hostname = config.values.FelixHostname;
   log.info("starting", { hostname, datastore: settings.type, pid: process.pid });
@@ -44,34 +48,49 @@ export async function runAgent(options: RunOptions): Promise<number> {
   process.on("SIGTERM", onSignal).on("SIGINT", onSignal);
   let claim: Claim | undefined;
   try {
-    claim = await claimHost(stopping.signal);
-    if (claim === undefined) return 0;
+    // Another program's dataplane is not this kernel.
+    if (config.values.UseInternalDataplaneDriver) {
+      claim = await claimHost(stopping.signal);
+      if (claim === undefined) return 0;
+    }
     const store = await openWithRetry(settings, stopping.signal);
     if (store === undefined) return 0;
-    return await runWith(store, settings, options, config, stopping.signal);
+    return await runWith(options, {
+      store,
+      embedded: settings.type === "embedded",
+      config,
+      stopping: stopping.signal,
+      recorder,
+    });
   } finally {
+    recorder?.close();
     claim?.release();
     process.off("SIGTERM", onSignal).off("SIGINT", onSignal);
     flushLogs();
   }
 }
 
-async function runWith(
-  store: Datastore,
-  settings: DatastoreSettings,
-  options: RunOptions,
-  localConfig: FelixConfig,
-  stopping: AbortSignal,
-): Promise<number> {
-  const { FelixHostname: hostname } = localConfig.values;
+interface RunParts {
+  readonly store: Datastore;
+  readonly embedded: boolean;
+  /** Of the local sources. */
+  readonly config: FelixConfig;
+  readonly stopping: AbortSignal;
+  readonly recorder: StreamRecorder | undefined;
+}
+
+async function runWith(options: RunOptions, parts: RunParts): Promise<number> {
+  const { store, stopping, recorder } = parts;
+  const { FelixHostname: hostname } = parts.config.values;
   const graph = new CalcGraph({ hostname });
   const observers = new Observers({
     store,
     hostname,
-    embedded: settings.type === "embedded",
+    embedded: parts.embedded,
     statistics: () => graph.statistics(),
   });
-  observers.serveEarly(localConfig.values);
+  observers.serveEarly(parts.config.values);
+  const ending = new AbortController();
   const agent: Agent = new Agent({
     hostname,
     local: options.local,
@@ -80,7 +99,11 @@ async function runWith(
     start: async (config): Promise<Dataplane> => {
       await applyLogConfig(config);
       await observers.start(config);
-      return makeDataplane(config);
+      const dataplane = await makeDataplane(config, {
+        onLost: (error) => agent.fail(error),
+        ending: ending.signal,
+      });
+      return recorder === undefined ? dataplane : new RecordedDataplane(dataplane, recorder);
     },
     reconfigure: (config) => observers.reconfigure(config.values),
     onMessage: (message) => observers.onMessage(message),
@@ -97,6 +120,7 @@ async function runWith(
   const syncer = startSyncer({ store, callbacks: agent.callbacks });
   try {
     const end = await agent.ended;
+    ending.abort();
     const code = await exitCodeOf(end, stopping);
     await closeAll([
       () => syncer.close(),
@@ -183,7 +207,7 @@ async function openInitialised(settings: DatastoreSettings): Promise<Datastore> 
   }
 }
 
-async function applyLogConfig({ values }: FelixConfig): Promise<void> {
+export async function applyLogConfig({ values }: FelixConfig): Promise<void> {
   const level = (name: string): LogLevel => logLevelOf(name) ?? "info";
   const file = values.LogFilePath;
   const fileLevel = level(values.LogSeverityFile);

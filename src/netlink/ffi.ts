@@ -1,5 +1,5 @@
 /**
- * The system calls that Node does not offer: socket(2) of AF_NETLINK and its options. Only this
+ * The system calls that Node does not offer: socket(2) of AF_NETLINK and its options, pipe2(2). Only this
  * file knows the foreign-function library; it is loaded on the first call, so programs that open no
  * socket do not pay for it. Every function returns the C result, or `-errno` instead of -1.
  */
@@ -29,7 +29,7 @@ export const MSG_DONTWAIT = 0x40;
 const SOCK_STREAM = 1;
 const SOCK_RAW = 3;
 const SOCK_NONBLOCK = 0o4000;
-const SOCK_CLOEXEC = 0o2000000;
+const SOCK_CLOEXEC = 0o2000000; // also O_CLOEXEC
 const POLLIN = 1;
 /** Nobody accepts: each who asks for the holder of a name stays in the queue. */
 const BACKLOG = 1024;
@@ -49,6 +49,7 @@ interface SystemCalls {
   readonly recv: IntFunction;
   readonly poll: IntFunction;
   readonly dup: IntFunction;
+  readonly pipe2: IntFunction;
   readonly close: IntFunction;
   readonly setns: IntFunction;
   readonly unshare: IntFunction;
@@ -81,6 +82,7 @@ function load(): SystemCalls {
     recv: define("int64_t recv(int fd, void *bytes, uint64_t length, int flags)"),
     poll: define("int poll(void *fds, uint64_t count, int timeout)"),
     dup: define("int dup(int fd)"),
+    pipe2: define("int pipe2(void *fds, int flags)"),
     close: define("int close(int fd)"),
     setns: define("int setns(int fd, int kind)"),
     unshare: define("int unshare(int flags)"),
@@ -234,6 +236,11 @@ export function waitReadable(fd: number, timeoutMs: number): number {
 
 export function duplicate(fd: number): number {
   return checked(calls().dup(fd));
+}
+
+/** The ends of a new close-on-exec pipe; blocking. Writes them into `ends`: read, then write. */
+export function makePipe(ends: Int32Array): number {
+  return checked(calls().pipe2(new Uint8Array(ends.buffer), SOCK_CLOEXEC));
 }
 
 export function closeFd(fd: number): number {

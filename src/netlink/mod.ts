@@ -18,6 +18,7 @@ export {
 } from "./socket.ts";
 export { claimNetworkNamespace, type Claim } from "./claim.ts";
 export { enterNetworkNamespace, enterNewNetworkNamespace } from "./netns.ts";
+export { openPipe, type Pipe } from "./pipe.ts";
 export { openConntrack, type ConntrackKernel } from "./conntrack/kernel.ts";
 export {
   NUD_PERMANENT,

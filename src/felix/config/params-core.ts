@@ -87,13 +87,13 @@ export const PROCESS_PARAMS = {
   UseInternalDataplaneDriver: param(
     bool,
     "true",
-    "",
+    "used",
     "Program this host itself; false hands the state to DataplaneDriver.",
   ),
   DataplaneDriver: param(
     file(),
     "calico-iptables-plugin",
-    "non-zero",
+    "non-zero used",
     "Program that programs the host instead.",
   ),
   DataplaneWatchdogTimeout: param(

@@ -41,6 +41,8 @@ export interface FelixConfig {
   readonly origins: Readonly<Record<ParamName, Origin>>;
   /** What the dataplane is told: raw values that were set, and unknown ones as they are. */
   readonly raw: RawConfig;
+  /** What it was merged from. */
+  readonly sources: RawSources;
   readonly problems: readonly Problem[];
 }
 
@@ -86,6 +88,7 @@ export function resolveConfig(sources: RawSources, hostnameDefault: string): Fel
     values: values as unknown as FelixValues,
     origins: origins as Record<ParamName, Origin>,
     raw,
+    sources,
     problems,
   };
 }

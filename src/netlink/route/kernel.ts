@@ -7,7 +7,13 @@ import type { IpFamily } from "#ip";
 import { bug } from "#std";
 import { NLM_F_REPLACE, NetlinkWriter, type NetlinkMessage } from "../bytes.ts";
 import type { FilterInstruction } from "../ffi.ts";
-import { NETLINK_ROUTE, NetlinkSocket, type NetlinkEvent, type NetlinkRefusal } from "../socket.ts";
+import {
+  errnoOf,
+  NETLINK_ROUTE,
+  NetlinkSocket,
+  type NetlinkEvent,
+  type NetlinkRefusal,
+} from "../socket.ts";
 import {
   readLink,
   readNeighbour,
@@ -62,10 +68,16 @@ class NetlinkRouteKernel implements RouteKernel {
 
   routes(family: IpFamily): Route[] {
     const write = (writer: NetlinkWriter): void => writeRouteDump(writer, family, C.RT_TABLE_MAIN);
+    let routes: Route[];
+    try {
+      routes = this.#dump(write, readRoute, "read routes");
+    } catch (error) {
+      // The table is made with its first route: a new namespace whose `lo` is down has none.
+      if (errnoOf(error) === "ENOENT") return [];
+      throw error;
+    }
     // A kernel without strict checking sends every table.
-    return this.#dump(write, readRoute, "read routes").filter(
-      (route) => route.table === C.RT_TABLE_MAIN,
-    );
+    return routes.filter((route) => route.table === C.RT_TABLE_MAIN);
   }
 
   neighbours(family: IpFamily): Neighbour[] {

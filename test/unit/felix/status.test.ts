@@ -43,7 +43,7 @@ test("endpoint status: written, changed, removed; leftovers swept; unchanged one
   const store = new MemoryDatastore();
   await store.put(`${PREFIX}workload/k8s/old/endpoint/eth0`, '{"status":"up"}');
   const same = await store.put(`${PREFIX}workload/k8s/same/endpoint/eth0`, '{"status":"up"}');
-  const reporter = new EndpointStatusReporter(store, PREFIX, 1);
+  const reporter = new EndpointStatusReporter(store, PREFIX, "node-a", 1);
   t.after(() => reporter.close());
   for (const message of [
     update("a", "down"),
@@ -81,7 +81,7 @@ test("endpoint status: a datastore that is away is retried, and the last state w
     delete: (key: string) => store.delete(key),
     list: (prefix: string) => store.list(prefix),
   });
-  const reporter = new EndpointStatusReporter(flaky, PREFIX, 1);
+  const reporter = new EndpointStatusReporter(flaky, PREFIX, "node-a", 1);
   t.after(() => reporter.close());
   reporter.onStatus(update("a", "down"));
   await until(() => attempts >= 2, "tried again");
