@@ -7,6 +7,7 @@ import type { FromDataplane, ToDataplane } from "#calc";
 import { logger } from "#log";
 import { inputError, MargayError, messageOf, systemError } from "#std";
 import type { ApplyResult, Dataplane } from "../port.ts";
+import { MessageChecker } from "./check.ts";
 import { FrameCutter, readToDataplane, StreamWriter } from "./stream.ts";
 
 const log = logger("dataplane.record");
@@ -127,6 +128,7 @@ export function parseRecording(bytes: Buffer, path: string): Recording {
   const messages: ToDataplane[] = [];
   const unknownPayloads = new Set<number>();
   const cutter = new FrameCutter(bytes.length);
+  const checker = new MessageChecker();
   let offset = 0;
   let index = 0;
   const fail = (why: string, cause?: unknown): never => {
@@ -139,8 +141,10 @@ export function parseRecording(bytes: Buffer, path: string): Recording {
     for (const frame of cutter.push(bytes)) {
       const { message, sequenceNumber, unknownPayload } = readToDataplane(frame);
       if (sequenceNumber !== index) fail(`sequence number ${sequenceNumber} instead of ${index}`);
-      if (message !== undefined) messages.push(message);
-      else if (unknownPayload === undefined) fail("a message without content");
+      if (message !== undefined) {
+        checker.check(message);
+        messages.push(message);
+      } else if (unknownPayload === undefined) fail("a message without content");
       else unknownPayloads.add(unknownPayload);
       offset = cutter.offset;
       index += 1;
