@@ -89,9 +89,9 @@ test("a gap, an unknown message, and content that no graph would say", () => {
   const second = stream(SET, IN_SYNC);
   refused(Buffer.concat([first, first]), /sequence number 0 instead of 1, at byte 29 /);
   assert.equal(parseRecording(second, "FILE").messages.length, 2);
-  // Field 31, a service; sequence number 2: 8 bytes of length, `78 02 fa 01 00`.
-  const service = Buffer.from("0500000000000000" + "7802fa0100", "hex");
-  assert.deepEqual(parseRecording(Buffer.concat([second, service]), "FILE").unknownPayloads, [31]);
+  // Field 50, of a newer Felix; sequence number 2: 8 bytes of length, `78 02 92 03 00`.
+  const newer = Buffer.from("05000000000000007802920300", "hex");
+  assert.deepEqual(parseRecording(Buffer.concat([second, newer]), "FILE").unknownPayloads, [50]);
   const bad: readonly (readonly [ToDataplane, RegExp])[] = [
     [{ case: "ipsetRemove", value: { id: "s:b" } }, /"s:b" is not an IP set that is there/],
     [
