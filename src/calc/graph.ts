@@ -92,6 +92,7 @@ export class CalcGraph {
   /** What to tell again when endpoints of services become known, or no longer are. */
   readonly #deciders = new Map<string, () => void>();
   #settings: GraphSettings;
+  /** As of the last flush: what was told since goes by that, and is told again if it changed. */
   #knewServices = false;
   #workloads = 0;
   #hostEndpoints = 0;
@@ -358,7 +359,7 @@ export class CalcGraph {
   #setRules(owner: string, lists: ModelRuleLists, tell: (rules: Profile) => void): void {
     const tellAll = (): void =>
       this.#scanner.setRules(owner, lists, (rules) => {
-        const unsupported = unsupportedFields(lists, this.#ipSets.knowsServices);
+        const unsupported = unsupportedFields(lists, this.#knewServices);
         tell(unsupported.length === 0 ? rules : { ...rules, unsupported });
       });
     if (decidesByService(lists)) this.#deciders.set(owner, tellAll);

@@ -1,4 +1,8 @@
-/** Messages to a dataplane folded into the state they describe, with the order rules asserted. */
+/**
+ * Messages to a dataplane folded into the state they describe, with the sequencer's rules asserted on
+ * every message: what is named is there before and goes after, one message per object and flush, in
+ * one order, and nothing is told that was told before.
+ */
 import assert from "node:assert/strict";
 import type { ToDataplane } from "#calc";
 import type { Rule, TierInfo } from "#policy";
@@ -12,6 +16,83 @@ export interface Folded {
 
 export function emptyState(): Folded {
   return { ipSets: new Map(), objects: new Map(), inSync: 0 };
+}
+
+/** The order within one flush. */
+const ORDER: readonly ToDataplane["case"][] = [
+  "ipsetUpdate",
+  "ipsetDeltaUpdate",
+  "activePolicyUpdate",
+  "activeProfileUpdate",
+  "workloadEndpointUpdate",
+  "hostEndpointUpdate",
+  "workloadEndpointRemove",
+  "hostEndpointRemove",
+  "activeProfileRemove",
+  "activePolicyRemove",
+  "ipsetRemove",
+  "serviceAccountRemove",
+  "serviceAccountUpdate",
+  "namespaceRemove",
+  "namespaceUpdate",
+  "routeRemove",
+  "vtepRemove",
+  "vtepUpdate",
+  "routeUpdate",
+  "wireguardEndpointRemove",
+  "wireguardEndpointV6Remove",
+  "wireguardEndpointUpdate",
+  "wireguardEndpointV6Update",
+  "hostMetadataRemove",
+  "hostMetadataUpdate",
+  "ipamPoolRemove",
+  "ipamPoolUpdate",
+  "encapsulation",
+  "globalBgpConfigUpdate",
+  "serviceRemove",
+  "serviceUpdate",
+  "inSync",
+];
+
+/** All that one flush told; empty flushes are fine. */
+export function foldFlush(state: Folded, messages: readonly ToDataplane[]): void {
+  let rank = 0;
+  const objects = new Set<string>();
+  for (const message of messages) {
+    const next = ORDER.indexOf(message.case);
+    assert.ok(next >= 0, `${message.case} has no place in the order`);
+    assert.ok(next >= rank, `${message.case} after ${ORDER[rank] ?? ""}`);
+    rank = next;
+    const object = objectOf(message);
+    assert.ok(!objects.has(object), `two messages about ${object} in one flush`);
+    objects.add(object);
+    const before = message.case === "ipsetUpdate" ? undefined : state.objects.get(object);
+    if (before !== undefined && !message.case.endsWith("Remove")) {
+      assert.notDeepEqual(message.value, before, `${object} is told again, unchanged`);
+    }
+    fold(state, message);
+  }
+  assert.ok(state.inSync <= 1, "in-sync is said once");
+  assert.ok(state.inSync === 1 || messages.length === 0, "something is told before in-sync");
+}
+
+/** The key of `objects`; for IP sets something of its own. */
+function objectOf(message: ToDataplane): string {
+  const kind = message.case
+    .replace(/(Delta)?(Update|Remove)$/, "")
+    .replace(/^active(Policy|Profile)$/, (_, one: string) => one.toLowerCase());
+  if (message.case === "encapsulation" || message.case === "globalBgpConfigUpdate") {
+    return message.case;
+  }
+  return `${kind}/${nameOf(message.value)}`;
+}
+
+/** Messages name what they are about in different fields. */
+function nameOf(value: object): string {
+  const fields = value as Record<string, unknown>;
+  const id = fields["id"] ?? fields["dst"] ?? fields["node"] ?? fields["hostname"];
+  if (id === undefined) return `${String(fields["namespace"])}/${String(fields["name"])}`;
+  return typeof id === "object" && id !== null ? idText(id) : (id as string);
 }
 
 const idText = (id: object): string =>
@@ -48,11 +129,11 @@ export function fold(state: Folded, message: ToDataplane): void {
       return;
     case "activePolicyUpdate":
       checkSets(message.value.policy, ipSets);
-      objects.set(`policy/${idText(message.value.id)}`, message.value);
+      objects.set(objectOf(message), message.value);
       return;
     case "activeProfileUpdate":
       checkSets(message.value.profile, ipSets);
-      objects.set(`profile/${idText(message.value.id)}`, message.value);
+      objects.set(objectOf(message), message.value);
       return;
     case "activePolicyRemove":
       return removeUnused(objects, "policy", message.value.id);
@@ -61,10 +142,7 @@ export function fold(state: Folded, message: ToDataplane): void {
     case "workloadEndpointUpdate":
     case "hostEndpointUpdate":
       checkEndpoint(message.value.endpoint, objects);
-      objects.set(
-        `${message.case.replace("Update", "")}/${idText(message.value.id)}`,
-        message.value,
-      );
+      objects.set(objectOf(message), message.value);
       return;
     case "inSync":
       state.inSync += 1;
@@ -79,21 +157,15 @@ export function fold(state: Folded, message: ToDataplane): void {
 }
 
 function foldOther(objects: Map<string, unknown>, message: ToDataplane): void {
-  const value = message.value as Record<string, unknown>;
-  const id = value["id"] ?? value["dst"] ?? value["node"] ?? value["hostname"];
-  const name = typeof id === "object" && id !== null ? idText(id) : String(id);
-  if (message.case.endsWith("Update")) {
-    objects.set(`${message.case.slice(0, -"Update".length)}/${name}`, value);
-  } else {
-    const key = `${message.case.slice(0, -"Remove".length)}/${name}`;
-    assert.ok(objects.delete(key), `${key} removed but never told`);
-  }
+  const object = objectOf(message);
+  if (message.case.endsWith("Update")) objects.set(object, message.value);
+  else assert.ok(objects.delete(object), `${object} removed but never told`);
 }
 
 function removeUnused(objects: Map<string, unknown>, kind: string, id: object): void {
   assert.ok(objects.delete(`${kind}/${idText(id)}`), `${kind} ${idText(id)} was never told`);
   for (const [key, value] of objects) {
-    if (!key.includes("Endpoint/")) continue;
+    if (!/^(workload|host)Endpoint\//.test(key)) continue;
     const { endpoint } = value as { endpoint: Record<string, unknown> };
     for (const used of usedBy(endpoint)) assert.notEqual(used, `${kind}/${idText(id)}`, key);
   }
@@ -150,6 +222,8 @@ export function plain(state: Folded): unknown {
     objects: Object.fromEntries(
       [...state.objects]
         .map(([key, value]) => [key, normal(value)] as const)
+        // A configuration that went leaves an empty message.
+        .filter(([key, value]) => key !== "globalBgpConfigUpdate" || !isDefault(key, value))
         .toSorted(([a], [b]) => (a < b ? -1 : 1)),
     ),
     inSync: state.inSync,

@@ -1,28 +1,24 @@
 /**
  * The way does not matter: whatever came before, in whatever order and portions, and whenever it was
- * flushed, the folded output is that of the final state fed at once. The order rules are asserted on
- * every message on the way.
+ * flushed, the folded output is that of the final state fed at once. The sequencer's rules are
+ * asserted on every message on the way.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { CalcGraph } from "#calc";
+import { CalcGraph, type ToDataplane } from "#calc";
 import { modelKeyText, type ModelUpdate } from "#model";
-import { emptyState, fold, plain } from "./fold.ts";
-import { goldenNames, readGolden, type GoldenState } from "./golden.ts";
+import { RandomSource } from "../../support/random-source.ts";
+import { emptyState, foldFlush, plain, type Folded } from "./fold.ts";
+import { goldenNames, readGolden, readSessionState } from "./golden.ts";
+import { HOST, kindsOf, randomCluster, type Cluster } from "./random-cluster.ts";
 
-const RUNS = 240;
-const golden = goldenNames().map((name) => frozen(readGolden(name)));
-
-/** mulberry32: small, seeded, good enough to shuffle with. */
-function randomOf(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % below;
-  };
-}
+const RUNS = 300;
+const golden = [...goldenNames().map(readGolden), readSessionState()].map(
+  ({ host, updates }): Cluster => {
+    assert.equal(host, HOST);
+    return frozen({ updates, settings: {} });
+  },
+);
 
 function deletion(update: ModelUpdate): ModelUpdate {
   return { key: update.key, value: null } as ModelUpdate;
@@ -32,7 +28,7 @@ function deletion(update: ModelUpdate): ModelUpdate {
 function story(
   final: readonly ModelUpdate[],
   noise: readonly ModelUpdate[],
-  random: (below: number) => number,
+  random: RandomSource,
 ): ModelUpdate[] {
   const stories = new Map<string, ModelUpdate[]>();
   const add = (update: ModelUpdate): void => {
@@ -40,24 +36,24 @@ function story(
     stories.set(key, [...(stories.get(key) ?? []), update]);
   };
   for (const update of noise) {
-    if (random(3) > 0) add(update);
-    if (random(4) === 0) add(deletion(update));
-    if (random(4) === 0) add(update);
+    if (random.chance(0.7)) add(update);
+    if (random.chance(0.25)) add(deletion(update));
+    if (random.chance(0.25)) add(update);
   }
   const wanted = new Set(final.map((update) => modelKeyText(update.key)));
   for (const update of noise) if (!wanted.has(modelKeyText(update.key))) add(deletion(update));
   for (const update of final) {
-    if (random(3) === 0) {
+    if (random.chance(0.3)) {
       add(update);
       add(deletion(update));
     }
     add(update);
-    if (random(5) === 0) add(update);
+    if (random.chance(0.2)) add(update);
   }
   const open = [...stories.values()].map((updates) => updates.toReversed());
   const told: ModelUpdate[] = [];
   while (open.length > 0) {
-    const index = random(open.length);
+    const index = random.int(0, open.length - 1);
     const next = open[index]?.pop();
     if (next === undefined) open.splice(index, 1);
     else told.push(next);
@@ -65,15 +61,9 @@ function story(
   return told;
 }
 
-/** Of neighbouring updates of one key only the last is kept, as a queue does. */
+/** Of the updates of one key only the last is kept, as a queue does. */
 function squash(updates: readonly ModelUpdate[]): ModelUpdate[] {
   return [...new Map(updates.map((update) => [modelKeyText(update.key), update])).values()];
-}
-
-/** Half of the targets are whole states; the others lack objects that some of the rest refer to. */
-function targetOf(state: GoldenState, random: (below: number) => number): GoldenState {
-  if (random(2) === 0) return state;
-  return { ...state, updates: state.updates.filter(() => random(4) > 0) };
 }
 
 /** Who keeps what it was given may rely on it, and nobody may write to what others gave. */
@@ -85,55 +75,82 @@ function frozen<T>(value: T): T {
   return value;
 }
 
-function run(seed: number): void {
-  const random = randomOf(seed);
-  const state = golden[random(golden.length)];
-  const other = golden[random(golden.length)];
-  assert.ok(state && other);
-  const target = targetOf(state, random);
-  const direct = new CalcGraph({ hostname: target.host });
-  direct.onUpdates(target.updates);
-  direct.onStatus("in-sync");
-  const expected = emptyState();
-  for (const message of direct.flush()) fold(expected, message);
+/** The end state of a cluster that is there from the start. */
+function endState({ updates, settings }: Cluster): Folded {
+  const graph = new CalcGraph({ hostname: HOST, ...settings });
+  graph.onUpdates(updates);
+  graph.onStatus("in-sync");
+  const state = emptyState();
+  foldFlush(state, frozen(graph.flush()));
+  return state;
+}
 
-  const graph = new CalcGraph({ hostname: target.host });
+/** A golden cluster or a random one, whole or with objects missing that others refer to. */
+function anyCluster(random: RandomSource): Cluster {
+  const cluster = random.chance(0.3) ? random.pick(golden) : frozen(randomCluster(random));
+  if (random.chance(0.6)) return cluster;
+  return { ...cluster, updates: cluster.updates.filter(() => random.chance(0.75)) };
+}
+
+function run(seed: number, seen: (updates: readonly ModelUpdate[], all: Folded) => void): void {
+  const random = new RandomSource(seed);
+  const target = anyCluster(random);
+  const other = anyCluster(random);
+  const expected = endState(target);
+  seen(target.updates, expected);
+  const graph = new CalcGraph({ hostname: HOST, ...other.settings });
   const actual = emptyState();
   const updates = story(target.updates, other.updates, random);
-  const syncAt = random(updates.length);
+  const syncAt = random.int(0, updates.length);
+  const settleAt = random.int(0, updates.length);
   for (let at = 0; at < updates.length;) {
-    const portion = updates.slice(at, at + 1 + random(12));
+    const portion = updates.slice(at, at + random.int(1, 12));
     if (at >= syncAt) graph.onStatus("in-sync");
+    if (at >= settleAt) graph.configure(target.settings);
     at += portion.length;
-    graph.onUpdates(random(2) === 0 ? portion : squash(portion));
-    if (random(3) === 0) for (const message of graph.flush()) fold(actual, frozen(message));
+    graph.onUpdates(random.chance(0.5) ? portion : squash(portion));
+    if (random.chance(0.3)) foldFlush(actual, frozen(graph.flush()));
   }
+  graph.configure(target.settings);
   graph.onStatus("in-sync");
-  for (const message of graph.flush()) fold(actual, frozen(message));
+  foldFlush(actual, frozen(graph.flush()));
   assert.deepEqual(plain(actual), plain(expected));
 }
 
 test(`${RUNS} random ways to a state give that state`, () => {
+  const kinds = new Set<string>();
+  const told = new Set<string>();
   for (let seed = 1; seed <= RUNS; seed++) {
     try {
-      run(seed);
+      run(seed, (updates, { objects }) => {
+        for (const kind of kindsOf(updates)) kinds.add(kind);
+        for (const object of objects.keys()) told.add(object.replace(/\/.*/, ""));
+      });
     } catch (error) {
       throw new Error(`seed ${seed}`, { cause: error });
     }
   }
-});
-
-test("everything deleted leaves nothing", () => {
-  for (const { host, updates } of golden.slice(0, 20)) {
-    const graph = new CalcGraph({ hostname: host });
-    const state = emptyState();
-    graph.onStatus("in-sync");
-    graph.onUpdates(updates);
-    for (const message of graph.flush()) fold(state, message);
-    graph.onUpdates(updates.map(deletion));
-    for (const message of graph.flush()) fold(state, message);
-    state.objects.delete("encapsulation");
-    assert.deepEqual([...state.objects.keys()], []);
-    assert.deepEqual([...state.ipSets.keys()], []);
-  }
+  const allKinds =
+    "BGPConfiguration ClusterInformation EndpointSlice FelixConfiguration " +
+    "GlobalNetworkPolicy HostEndpoint IPAMBlock IPPool KubernetesService LiveMigration NetworkPolicy " +
+    "NetworkSet Node ProfileLabels ProfileRules StagedGlobalNetworkPolicy " +
+    "StagedKubernetesNetworkPolicy StagedNetworkPolicy Tier WorkloadEndpoint";
+  assert.equal([...kinds].toSorted().join(" "), allKinds, "a kind never came");
+  const allObjects: readonly ToDataplane["case"][] | readonly string[] = [
+    "encapsulation",
+    "globalBgpConfigUpdate",
+    "hostEndpoint",
+    "hostMetadata",
+    "ipamPool",
+    "namespace",
+    "policy",
+    "profile",
+    "route",
+    "service",
+    "serviceAccount",
+    "vtep",
+    "wireguardEndpoint",
+    "workloadEndpoint",
+  ];
+  assert.deepEqual([...told].toSorted(), allObjects, "an object was never told");
 });

@@ -177,10 +177,11 @@ test("live migration: by selector, by workload, by endpoint; target before sourc
   const migration = (name: string, uid: string, spec: object): readonly ModelUpdate[] =>
     stored("livemigrations", `ns/${name}`, { metadata: { name, uid }, spec });
   const id = (workloadID: string): object => ({ orchestratorID: "k8s", workloadID });
+  const [heir] = workload("a", "10.0.0.1/32", { role: "x" });
+  assert.ok(heir?.key.kind === "WorkloadEndpoint" && heir.value !== null);
   const graph = started(
-    workload("a", "10.0.0.1/32", { role: "x" }),
+    [{ key: heir.key, value: { ...heir.value, profileIds: ["late"] } } as ModelUpdate],
     workload("b", "10.0.0.2/32", { role: "y" }),
-    v3("Profile", { name: "late" }, { labelsToApply: {} }),
   );
   const roles = (): Record<string, unknown> =>
     Object.fromEntries(
@@ -201,6 +202,11 @@ test("live migration: by selector, by workload, by endpoint; target before sourc
   assert.deepEqual(roles(), { "ns/b": [undefined, undefined] });
   graph.onUpdates(deleted(migration("m2", "u2", {})));
   assert.deepEqual(roles(), { "ns/a": ["SOURCE", "u1"] });
+  // An inherited label makes a target, too.
+  graph.onUpdates(migration("m3", "u3", { target: { selector: "has(heavy)" } }));
+  assert.deepEqual(roles(), {});
+  graph.onUpdates(v3("Profile", { name: "late" }, { labelsToApply: { heavy: "yes" } }));
+  assert.deepEqual(roles(), { "ns/a": ["TARGET", "u3"] });
 });
 
 test("a workload that asks for spoofed sources counts only where the settings allow them", () => {
