@@ -72,6 +72,10 @@ export async function felixCommand(argv: readonly string[]): Promise<number> {
     throw error;
   }
   const options = program.opts<Options>();
+  if (options.once === true && options.replay === undefined) {
+    process.stderr.write("error: option '--once' goes with '--replay <file>'\n");
+    return 1;
+  }
   const local = localSources(options.configFile, process.env);
   if (options.printConfig === true) {
     const { printableConfig } = await import("./print-command.ts");

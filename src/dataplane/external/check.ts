@@ -8,6 +8,8 @@ import type { IcmpMatch, PortRange, Protocol, Rule } from "#policy";
 import { inputError } from "#std";
 
 const MEMBER_WITH_PORT = /^([^,]+),(?:tcp|udp|sctp):(\d{1,5})$/;
+/** As the kernel has it (IFNAMSIZ less the end); it becomes a part of paths. */
+const INTERFACE = /^(?!\.{1,2}$)[^/\s]{1,15}$/;
 const MAX_PORT = 65535;
 const MAX_BYTE = 255;
 
@@ -82,6 +84,7 @@ function checkAddresses(message: ToDataplane): void {
       checkWorkload(message.value.endpoint);
       return;
     case "hostEndpointUpdate":
+      optional(checkInterface, message.value.endpoint.name);
       each(ip, message.value.endpoint.expectedIpv4Addrs);
       each(ip, message.value.endpoint.expectedIpv6Addrs);
       return;
@@ -110,6 +113,7 @@ function checkAddresses(message: ToDataplane): void {
 }
 
 function checkWorkload(endpoint: WorkloadEndpoint): void {
+  checkInterface(endpoint.name);
   optional(checkMac, endpoint.mac);
   each(cidr, endpoint.ipv4Nets);
   each(cidr, endpoint.ipv6Nets);
@@ -118,6 +122,10 @@ function checkWorkload(endpoint: WorkloadEndpoint): void {
     ip(extIp);
     ip(intIp);
   }
+}
+
+function checkInterface(text: string): void {
+  if (!INTERFACE.test(text)) wrong("the name of an interface", text);
 }
 
 function checkMac(text: string): void {

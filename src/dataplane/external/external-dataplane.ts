@@ -23,7 +23,9 @@ const SEND_BYTES = 64 * 1024;
 /** Status messages are small; this is a length that no driver means. */
 const MAX_FRAME_BYTES = 1 << 20;
 /** A broken pipe is mostly the driver's end, which is the better thing to say. */
-const END_GRACE_MS = 200;
+const PIPE_GRACE_MS = 200;
+/** Ctrl-C ends the driver beside us: then we are about to end too. */
+const END_GRACE_MS = 50;
 const STATES: ReadonlySet<string> = new Set<EndpointState>(["up", "down", "error"]);
 
 export interface ExternalDataplaneOptions {
@@ -61,7 +63,7 @@ export class ExternalDataplane implements Dataplane {
   constructor(options: ExternalDataplaneOptions, driver: DriverProcess) {
     this.#options = options;
     this.#driver = driver;
-    void driver.ended.then((how) => this.#lose("driver-ended", `ended: ${how}`));
+    void driver.ended.then((how) => this.#onEnded(how));
     driver.toDriver.on("error", (error) => this.#loseSoon(`does not read: ${messageOf(error)}`));
     driver.fromDriver
       .on("data", (chunk) => this.#onBytes(chunk))
@@ -82,15 +84,18 @@ export class ExternalDataplane implements Dataplane {
       if (this.#writer.length >= SEND_BYTES) await this.#send();
     }
     await this.#send();
-    const gone = this.#lost !== undefined || this.#closing || this.#options.ending.aborted;
-    return { complete: !gone, errors: [], writes: queue.length };
+    return { complete: !this.#unwanted, errors: [], writes: queue.length };
+  }
+
+  /** Lost, or about to be closed: nothing more is sent, heard or said. */
+  get #unwanted(): boolean {
+    return this.#lost !== undefined || this.#closing || this.#options.ending.aborted;
   }
 
   /** Resolves when the pipe has it, or when it never will. */
   #send(): Promise<void> {
     const bytes = this.#writer.take();
-    const { ending } = this.#options;
-    if (bytes.length === 0 || this.#lost !== undefined || ending.aborted) return Promise.resolve();
+    if (bytes.length === 0 || this.#unwanted) return Promise.resolve();
     return new Promise((resolve) => {
       this.#giveUp = resolve;
       this.#driver.toDriver.write(bytes, () => resolve());
@@ -98,7 +103,7 @@ export class ExternalDataplane implements Dataplane {
   }
 
   #onBytes(chunk: Buffer | string): void {
-    if (this.#lost !== undefined || this.#closing) return;
+    if (this.#unwanted) return;
     try {
       for (const frame of this.#cutter.push(chunk as Buffer)) {
         const { message, unknownPayload } = readFromDriver(frame);
@@ -153,12 +158,18 @@ export class ExternalDataplane implements Dataplane {
     for (const listener of this.#listeners) listener(message);
   }
 
+  #onEnded(how: string): void {
+    clearTimeout(this.#grace);
+    this.#giveUp();
+    this.#grace = setTimeout(() => this.#lose("driver-ended", `ended: ${how}`), END_GRACE_MS);
+  }
+
   #loseSoon(what: string): void {
-    this.#grace ??= setTimeout(() => this.#lose("driver-pipe", what), END_GRACE_MS);
+    this.#grace ??= setTimeout(() => this.#lose("driver-pipe", what), PIPE_GRACE_MS);
   }
 
   #lose(code: string, what: string, cause?: unknown): void {
-    if (this.#lost !== undefined || this.#closing) return;
+    if (this.#unwanted) return;
     const { driver, onLost } = this.#options;
     this.#lost = systemError(code, `dataplane driver ${driver} ${what}`, {
       cause,
