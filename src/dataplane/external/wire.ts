@@ -47,12 +47,15 @@ export class WireWriter {
       this.#negative(value);
       return;
     }
+    const bytes = this.#bytes;
+    let end = this.#end;
     let rest = value;
     while (rest >= 0x80) {
-      this.#bytes[this.#end++] = (rest & 0x7f) | 0x80;
+      bytes[end++] = (rest & 0x7f) | 0x80;
       rest = rest < TWO_TO_32 ? rest >>> 7 : Math.floor(rest / 128);
     }
-    this.#bytes[this.#end++] = rest;
+    bytes[end] = rest;
+    this.#end = end + 1;
   }
 
   #negative(value: number): void {
@@ -81,14 +84,16 @@ export class WireWriter {
 
   /** Addresses and names: ASCII, whose length is known before it is written. */
   #shortText(value: string): boolean {
+    const bytes = this.#bytes;
     const start = this.#end + 1;
-    for (let index = 0; index < value.length; index++) {
+    const { length } = value;
+    for (let index = 0; index < length; index++) {
       const code = value.charCodeAt(index);
       if (code > 0x7f) return false;
-      this.#bytes[start + index] = code;
+      bytes[start + index] = code;
     }
-    this.#bytes[this.#end] = value.length;
-    this.#end = start + value.length;
+    bytes[start - 1] = length;
+    this.#end = start + length;
     return true;
   }
 
@@ -160,9 +165,11 @@ export class WireReader {
   /** As an unsigned number; beyond 2^53 the lowest digits are lost. */
   varint(): number {
     const start = this.#position;
-    let value = 0;
-    let scale = 1;
-    for (let count = 0; count < MAX_VARINT_BYTES; count++) {
+    const first = this.#byte(start);
+    if (first < 0x80) return first;
+    let value = first & 0x7f;
+    let scale = 128;
+    for (let count = 1; count < MAX_VARINT_BYTES; count++) {
       const byte = this.#byte(start);
       value += (byte & 0x7f) * scale;
       if (byte < 0x80) return value;
@@ -189,11 +196,14 @@ export class WireReader {
   }
 
   text(): string {
-    const { start, end } = this.#span();
+    const length = this.varint();
+    const start = this.#skipBytes(length);
+    const end = start + length;
+    const bytes = this.#bytes;
     for (let index = start; index < end; index++) {
-      if ((this.#bytes[index] ?? 0) > 0x7f) return this.#unicode(start, end);
+      if ((bytes[index] ?? 0) > 0x7f) return this.#unicode(start, end);
     }
-    return this.#bytes.toString("latin1", start, end);
+    return bytes.toString("latin1", start, end);
   }
 
   #unicode(start: number, end: number): string {

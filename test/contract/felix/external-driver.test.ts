@@ -81,6 +81,7 @@ class Host {
       FELIX_USEINTERNALDATAPLANEDRIVER: "false",
       FELIX_DATAPLANEDRIVER: typeof driver === "string" ? driver : driver(this.dir),
       FELIX_ENDPOINTREPORTINGDELAYSECS: "0.05",
+      FELIX_ENDPOINTSTATUSPATHPREFIX: "none",
     };
     this.agent = spawn(MARGAY, ["felix"], { env: this.env, stdio: ["ignore", "pipe", "pipe"] });
     this.agent.stdout?.on("data", (chunk: Buffer) => (this.#out += chunk.toString()));
