@@ -38,7 +38,7 @@ test("a driver that reads late gets the newest state, and cost no memory meanwhi
   const go = join(dir, "go");
   writeFileSync(
     driver,
-    `#!/bin/sh\nwhile [ ! -e ${go} ]; do sleep 0.05; done\nexec cat <&3 >${received}\n`,
+    `#!/bin/sh\nwhile [ ! -e ${go} ]; do sleep 0.05; done\nexec cat /dev/fd/3 >${received}\n`,
   );
   chmodSync(driver, 0o755);
   const ending = new AbortController();

@@ -228,6 +228,24 @@ test("asked to stop, the agent gives its driver 4 s, also one that reads nothing
   assert.throws(() => process.kill(driverPid, 0), /ESRCH/);
 });
 
+test("what a driver says and nobody knows is named once, and the agent goes on", async (t) => {
+  // Field 11 of FromDataplane, twice; then the status `odd` of host endpoint `e`.
+  const unknown = "\\002\\0\\0\\0\\0\\0\\0\\0\\132\\0";
+  const odd = "\\016\\0\\0\\0\\0\\0\\0\\0\\042\\014\\012\\003\\022\\001e\\022\\005\\012\\003odd";
+  const host = new Host(
+    t,
+    shell(`printf '${unknown}${unknown}${odd}' >&4; exec cat /dev/fd/3 >/dev/null`),
+  );
+  await host.until("both are named", () =>
+    /unknown":"endpoint status","value":"odd"/.test(host.log),
+  );
+  assert.equal(host.log.match(/"unknown":"message","value":"field 11"/g)?.length, 1, host.log);
+  await delay(300);
+  assert.equal(host.agent.exitCode, null, host.log);
+  host.agent.kill("SIGTERM");
+  assert.equal(await host.exit, 0, host.log);
+});
+
 const ENDS: readonly {
   readonly name: string;
   readonly driver: (dir: string) => string;

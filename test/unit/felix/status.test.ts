@@ -156,3 +156,50 @@ test("process status: JSON as Calico's, one copy with a time to live", async (t)
     first_update: false,
   });
 });
+
+test("host endpoint status: where Calico has it; leftovers swept", async (t) => {
+  const store = new MemoryDatastore();
+  const prefix = "/calico/felix/v1/host/node-a/endpoint/";
+  await store.put(`${prefix}old`, '{"status":"up"}');
+  await store.put("/calico/felix/v1/host/node-ab/endpoint/other", '{"status":"up"}');
+  const reporter = new EndpointStatusReporter(store, PREFIX, "node-a", 1);
+  t.after(() => reporter.close());
+  const id = { endpointId: "eth0" };
+  reporter.onStatus({ case: "hostEndpointStatusUpdate", value: { id, status: "up" } });
+  reporter.sweepStale();
+  const stored = async (): Promise<string[]> =>
+    (await store.list("/calico/felix/v1/")).kvs.map(({ key, value }) => `${key} ${value}`);
+  const other = '/calico/felix/v1/host/node-ab/endpoint/other {"status":"up"}';
+  const expected = [`${prefix}eth0 {"status":"up"}`, other].join();
+  await until(async () => (await stored()).join() === expected, "written and swept");
+  reporter.onStatus({ case: "hostEndpointStatusRemove", value: { id } });
+  await until(async () => (await stored()).join() === other, "removed");
+});
+
+test("process status of an external driver: the newest report, one write at a time", async () => {
+  const store = new MemoryDatastore();
+  const gate = Promise.withResolvers<void>();
+  const written: string[] = [];
+  const slow: Datastore = Object.assign(Object.create(store) as Datastore, {
+    put: async (key: string, value: string) => {
+      if (key.endsWith("/status")) written.push((JSON.parse(value) as { time: string }).time);
+      await gate.promise;
+      return store.put(key, value);
+    },
+  });
+  const reporter = new ProcessStatusReporter(slow, {
+    prefix: PREFIX,
+    intervalMs: 0,
+    ttlMs: 90_000,
+    now: () => new Date(0),
+    uptimeSeconds: () => 0,
+  });
+  for (const time of ["t1", "t2", "t3"]) reporter.report({ time, uptime: 1 });
+  gate.resolve();
+  await until(
+    async () => written.length === 2 && (await statuses(store))["status"] !== undefined,
+    "t3",
+  );
+  await reporter.close();
+  assert.deepEqual(written, ["t1", "t3"]);
+});
