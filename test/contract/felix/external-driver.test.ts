@@ -216,6 +216,24 @@ test("the stream in the sequencer's order, status back into the datastore, death
   assert.match(host.log, /dataplane driver \S+print-driver ended: killed by SIGKILL/);
 });
 
+test("a recording is replayed to a driver, once", () => {
+  const recording = fileURLToPath(new URL("../../golden/felix/host-a.bin", import.meta.url));
+  const printed = execFileSync(MARGAY, ["felix", "--replay", recording, "--once"], {
+    encoding: "utf8",
+    env: {
+      ...process.env,
+      FELIX_LOGFILEPATH: "none",
+      FELIX_LOGSEVERITYSCREEN: "none",
+      FELIX_USEINTERNALDATAPLANEDRIVER: "false",
+      FELIX_DATAPLANEDRIVER: PRINT_DRIVER,
+    },
+  });
+  const lines = printed.trimEnd().split("\n");
+  assert.equal(lines.length, 32);
+  assert.match(lines[0] ?? "", /^0 configUpdate \{/);
+  assert.equal(lines.at(-1), "31 inSync {}");
+});
+
 test("asked to stop, the agent gives its driver 4 s, also one that reads nothing", async (t) => {
   const host = new Host(t, shell("trap '' TERM; while :; do sleep 1; done"));
   await host.until("the driver runs", () => host.driverPid !== 0);
