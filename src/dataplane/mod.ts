@@ -5,6 +5,7 @@ export {
   defaultNftPolicyConfig,
   type DropActionOverride,
   type EndpointToHostAction,
+  type FailsafePort,
   type LogRateLimit,
   type NftPolicyConfig,
 } from "./linux/nft/config.ts";

@@ -5,11 +5,13 @@ import {
   openExternalDataplane,
   openLinuxDataplane,
   type Dataplane,
+  type FailsafePort,
   type LinuxDataplaneConfig,
   type LogRateLimit,
   type NftPolicyConfig,
 } from "#dataplane";
 import { parseIp } from "#ip";
+import type { ProtoPort } from "./config/kinds-net.ts";
 import type { FelixValues } from "./config/params.ts";
 import type { FelixConfig } from "./config/resolve.ts";
 
@@ -80,7 +82,13 @@ function policyConfig(values: FelixValues): NftPolicyConfig {
     ...(rateLimit === undefined ? {} : { logActionRateLimit: rateLimit }),
     workloadSourceSpoofing: values.WorkloadSourceSpoofing === "Any" ? "Any" : "Disabled",
     markMask: values.NftablesMarkMask,
+    failsafeInboundPorts: values.FailsafeInboundHostPorts.map(failsafePort),
+    failsafeOutboundPorts: values.FailsafeOutboundHostPorts.map(failsafePort),
   };
+}
+
+function failsafePort({ protocol, ...rest }: ProtoPort): FailsafePort {
+  return { protocol: protocol === "tcp" ? 6 : 17, ...rest };
 }
 
 /** The parameter cannot be `none`; should it be nothing all the same, the strictest holds. */

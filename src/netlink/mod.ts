@@ -34,7 +34,14 @@ export {
 } from "./route/constants.ts";
 export { FakeRouteKernel } from "./route/fake.ts";
 export { openRouteKernel, type RouteKernel } from "./route/kernel.ts";
-export type { Link, Neighbour, Route, RouteChange, RouteEvent } from "./route/types.ts";
+export type {
+  InterfaceAddress,
+  Link,
+  Neighbour,
+  Route,
+  RouteChange,
+  RouteEvent,
+} from "./route/types.ts";
 export { FakeNftKernel, FakeNftTable, type FakeNftSet } from "./nft/fakeTable.ts";
 export { openNftTable, type NftTableOptions } from "./nft/kernelTable.ts";
 export type { NftApplyResult, NftTable } from "./nft/table.ts";

@@ -38,6 +38,9 @@ export class DataplaneWorld {
         flush: () => ({ problemsChanged: [] }),
         isolate: () => this.isolate(),
         problemOf: (id: WorkloadEndpointId) => this.problems.get(id.workloadId),
+        setHostInterfaces: () => {},
+        hostProblemOf: () => undefined,
+        hostInterfacesOf: () => [],
       },
       kernel: this.kernel,
       conntrack: {

@@ -208,8 +208,9 @@ export class MemoryNftTable implements NftTable {
         return;
       case "immediate":
         return write(expr.dreg, expr.data.length);
-      case "exthdr":
       case "fib":
+        return write(expr.dreg, 4);
+      case "exthdr":
       case "masq":
         throw new Error(`${where}: ${expr.type} is not checked here`);
       default:

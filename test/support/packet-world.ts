@@ -166,7 +166,10 @@ export class PacketWorld {
     return found.split("/")[0] ?? found;
   }
 
-  /** Nothing of what came before tells: connections, and neighbours that could not be resolved then. */
+  /**
+   * Nothing of what came before tells: connections, and what is known of neighbours. Policy of a host
+   * endpoint may forbid to ask for them anew.
+   */
   forget(): void {
     execFileSync("conntrack", ["-F"], { stdio: "ignore" });
     const { outside, pods } = this.#spec;
@@ -174,6 +177,7 @@ export class PacketWorld {
     for (const args of [[], ...namespaces]) {
       ip(args, ["neigh flush nud incomplete", "neigh flush nud failed"]);
     }
+    for (const args of [[], ["-n", outside]]) ip(args, ["neigh flush dev eth0"]);
   }
 
   async close(): Promise<void> {

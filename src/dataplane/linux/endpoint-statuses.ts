@@ -7,18 +7,46 @@ export interface EndpointStatus {
   readonly reason?: string;
 }
 
-export class EndpointStatuses {
+/** How a kind of endpoint is told apart and told of. */
+export interface StatusKind<Id> {
+  readonly keyOf: (id: Id) => string;
+  readonly update: (id: Id, status: EndpointStatus) => FromDataplane;
+  readonly remove: (id: Id) => FromDataplane;
+}
+
+export const workloadStatuses: StatusKind<WorkloadEndpointId> = {
+  keyOf: endpointKey,
+  update: (id, status) => ({ case: "workloadEndpointStatusUpdate", value: { id, ...status } }),
+  remove: (id) => ({ case: "workloadEndpointStatusRemove", value: { id } }),
+};
+
+/** Told apart by their names. */
+export const hostStatuses: StatusKind<string> = {
+  keyOf: (endpointId) => endpointId,
+  update: (endpointId, status) => ({
+    case: "hostEndpointStatusUpdate",
+    value: { id: { endpointId }, ...status },
+  }),
+  remove: (endpointId) => ({ case: "hostEndpointStatusRemove", value: { id: { endpointId } } }),
+};
+
+export class EndpointStatuses<Id> {
+  readonly #kind: StatusKind<Id>;
   readonly #last = new Map<string, EndpointStatus>();
-  readonly #dirty = new Map<string, WorkloadEndpointId>();
+  readonly #dirty = new Map<string, Id>();
   #listeners: ((message: FromDataplane) => void)[] = [];
+
+  constructor(kind: StatusKind<Id>) {
+    this.#kind = kind;
+  }
 
   listen(callback: (message: FromDataplane) => void): void {
     this.#listeners.push(callback);
   }
 
   /** Its status may have changed. */
-  touch(id: WorkloadEndpointId): void {
-    this.#dirty.set(endpointKey(id), id);
+  touch(id: Id): void {
+    this.#dirty.set(this.#kind.keyOf(id), id);
   }
 
   /** `statusOf` undefined: the endpoint is gone. */
@@ -28,10 +56,10 @@ export class EndpointStatuses {
       const after = statusOf(key);
       if (after === undefined) {
         if (!this.#last.delete(key)) continue;
-        this.#emit({ case: "workloadEndpointStatusRemove", value: { id } });
+        this.#emit(this.#kind.remove(id));
       } else if (before?.status !== after.status || before?.reason !== after.reason) {
         this.#last.set(key, after);
-        this.#emit({ case: "workloadEndpointStatusUpdate", value: { id, ...after } });
+        this.#emit(this.#kind.update(id, after));
       }
     }
     this.#dirty.clear();

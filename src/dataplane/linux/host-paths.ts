@@ -13,6 +13,7 @@ import { isWorkloadInterface, type LinuxDataplaneConfig } from "./config.ts";
 import { ConnectionCleaner } from "./connection-cleaner.ts";
 import type { DriverResult } from "./driver.ts";
 import { GATEWAY_CIDR, WorkloadGateway } from "./gateway.ts";
+import { HostAddresses } from "./host-addresses.ts";
 import { Interfaces, type InterfaceChange } from "./interfaces.ts";
 import { NeighbourDriver } from "./neighbour-driver.ts";
 import { RouteDriver } from "./route-driver.ts";
@@ -44,6 +45,7 @@ type Part = readonly [name: string, apply: () => DriverResult];
 export class HostPaths {
   readonly #options: HostPathsOptions;
   readonly #interfaces: Interfaces;
+  readonly #hostAddresses: HostAddresses;
   readonly #addresses: WorkloadAddresses;
   readonly #routes: RouteDriver;
   readonly #neighbours: NeighbourDriver;
@@ -67,6 +69,7 @@ export class HostPaths {
     this.#interfaces = new Interfaces(config.interfaceExclude, (change) =>
       this.#onInterface(change),
     );
+    this.#hostAddresses = new HostAddresses(this.#interfaces);
     const linkByIndex = (index: number): Link | undefined => this.#interfaces.byIndex(index);
     this.#addresses = new WorkloadAddresses(config.policy.ipv6Support ? [4, 6] : [4], (name) =>
       this.#interfaces.byName(name),
@@ -86,6 +89,16 @@ export class HostPaths {
 
   endpoint(key: string): LocalEndpoint | undefined {
     return this.#addresses.get(key);
+  }
+
+  /** Interface → addresses of this host; undefined: as when last asked. */
+  takeHostAddresses(): ReadonlyMap<string, readonly string[]> | undefined {
+    return this.#hostAddresses.changed ? this.#hostAddresses.take() : undefined;
+  }
+
+  /** Undefined: there is no such interface. */
+  link(name: string): Link | undefined {
+    return this.#interfaces.byName(name);
   }
 
   /** Routes of ours in the kernel. */
@@ -140,6 +153,7 @@ export class HostPaths {
     }
     if (this.#interfacesDue) {
       this.#interfaces.resync(kernel);
+      this.#hostAddresses.resync(kernel);
       this.#interfacesDue = false;
       clearTimeout(this.#interfaceTimer);
       this.#interfaceTimer = this.#after(config.interfaceRefreshMs, () => {
@@ -218,6 +232,9 @@ export class HostPaths {
         if (event.present) this.#interfaces.update(event.link);
         else this.#interfaces.remove(event.link);
         break;
+      case "address":
+        this.#hostAddresses.update(event.address, event.present);
+        break;
       case "route":
         this.#gateway.observe(event.route, event.present);
         this.#routes.observe(event.route, event.present, event.replaced);
@@ -237,6 +254,7 @@ export class HostPaths {
     return (
       !this.known ||
       this.#interfaceChanged ||
+      this.#hostAddresses.changed ||
       this.#addresses.dirty ||
       this.#routes.dirty ||
       this.#routes.wants(GATEWAY_CIDR) !== (this.#gatewayRoute !== undefined) ||
@@ -247,6 +265,7 @@ export class HostPaths {
   #onInterface({ before, after, renamed }: InterfaceChange): void {
     if (renamed === true) this.#routesDue = true;
     const sameDevice = before?.index === after?.index;
+    if (!sameDevice || before?.name !== after?.name) this.#hostAddresses.interfaceChanged();
     if (before !== undefined && !(sameDevice && after?.adminUp === true)) {
       this.#routes.forgetInterface(before.index);
       this.#neighbours.forgetInterface(before.index);

@@ -15,7 +15,12 @@ import { Backoff, messageOf } from "#std";
 import type { ApplyResult, Dataplane } from "../port.ts";
 import type { LinuxDataplaneConfig } from "./config.ts";
 import type { DriverResult } from "./driver.ts";
-import { EndpointStatuses, type EndpointStatus } from "./endpoint-statuses.ts";
+import {
+  EndpointStatuses,
+  hostStatuses,
+  workloadStatuses,
+  type EndpointStatus,
+} from "./endpoint-statuses.ts";
 import { HostPaths } from "./host-paths.ts";
 import { kernelWrites, partFailures, rulesetRepairs, workloadRoutes } from "./instruments.ts";
 import type { PolicyCompiler } from "./nft/compiler.ts";
@@ -31,7 +36,16 @@ const NOTHING: ApplyResult = { complete: true, errors: [], writes: 0 };
 export interface LinuxDataplaneParts {
   readonly config: LinuxDataplaneConfig;
   readonly table: NftTable;
-  readonly compiler: Pick<PolicyCompiler, "onMessage" | "flush" | "isolate" | "problemOf">;
+  readonly compiler: Pick<
+    PolicyCompiler,
+    | "onMessage"
+    | "flush"
+    | "isolate"
+    | "problemOf"
+    | "setHostInterfaces"
+    | "hostProblemOf"
+    | "hostInterfacesOf"
+  >;
   readonly kernel: RouteKernel;
   readonly conntrack: ConntrackKernel;
   readonly sysctls: Sysctls;
@@ -50,7 +64,9 @@ interface Staged {
 export class LinuxDataplane implements Dataplane {
   readonly #parts: LinuxDataplaneParts;
   readonly #paths: HostPaths;
-  readonly #statuses = new EndpointStatuses();
+  readonly #statuses = new EndpointStatuses(workloadStatuses);
+  readonly #hostStatuses = new EndpointStatuses(hostStatuses);
+  readonly #hostEndpoints = new Set<string>();
   readonly #backoff: Backoff;
   /** Endpoints whose policy is not in the kernel yet. */
   readonly #staged = new Map<string, Staged>();
@@ -79,7 +95,11 @@ export class LinuxDataplane implements Dataplane {
     const { case: kind, value } = message;
     if (kind === "workloadEndpointUpdate") this.#stage(value.id, value.endpoint);
     else if (kind === "workloadEndpointRemove") this.#stage(value.id, undefined);
-    else if (kind === "inSync") this.#inSync = true;
+    else if (kind === "hostEndpointUpdate") this.#hostEndpoints.add(value.id.endpointId);
+    else if (kind === "hostEndpointRemove") {
+      this.#hostEndpoints.delete(value.id.endpointId);
+      this.#hostStatuses.touch(value.id.endpointId);
+    } else if (kind === "inSync") this.#inSync = true;
   }
 
   #stage(id: WorkloadEndpointId, endpoint: WorkloadEndpoint | undefined): void {
@@ -100,6 +120,9 @@ export class LinuxDataplane implements Dataplane {
       for (const [part, apply] of this.#paths.prepare()) results.push(this.#guard(part, apply));
     }
     this.#statuses.report((key) => this.#statusOf(key));
+    // They are few, and what they depend on (other endpoints, interfaces, policy) is much.
+    for (const id of this.#hostEndpoints) this.#hostStatuses.touch(id);
+    this.#hostStatuses.report((id) => this.#hostStatusOf(id));
     this.#paths.scheduleGrace();
     workloadRoutes.set(this.#paths.routeCount);
     return this.#sumUp(results);
@@ -152,6 +175,8 @@ export class LinuxDataplane implements Dataplane {
   /** A policy that the kernel refuses must not hold back the others: it drops in its place. */
   #commitPolicy(): number {
     const { compiler, table } = this.#parts;
+    const addresses = this.#paths.takeHostAddresses();
+    if (addresses !== undefined) compiler.setHostInterfaces(addresses);
     for (let attempt = 1; ; attempt++) {
       for (const id of compiler.flush().problemsChanged) this.#statuses.touch(id);
       try {
@@ -179,12 +204,30 @@ export class LinuxDataplane implements Dataplane {
     return { status: path.state === "failed" ? "error" : "down", reason: path.reason };
   }
 
+  /** Undefined: there is no such endpoint. */
+  #hostStatusOf(id: string): EndpointStatus | undefined {
+    const { compiler } = this.#parts;
+    if (!this.#hostEndpoints.has(id)) return undefined;
+    if (this.#policyProblem !== undefined) {
+      return { status: "error", reason: `policy not programmed: ${this.#policyProblem}` };
+    }
+    const problem = compiler.hostProblemOf(id);
+    if (problem !== undefined) return { status: "error", reason: problem };
+    const names = compiler.hostInterfacesOf(id).filter((name) => name !== "*");
+    const down = names.find((name) => this.#paths.link(name)?.operUp !== true);
+    if (down === undefined) return { status: "up" };
+    const reason =
+      this.#paths.link(down) === undefined ? `no interface ${down}` : `interface ${down} is down`;
+    return { status: "down", reason };
+  }
+
   onWanted(callback: () => void): void {
     this.#wanted.push(callback);
   }
 
   onStatus(callback: (message: FromDataplane) => void): void {
     this.#statuses.listen(callback);
+    this.#hostStatuses.listen(callback);
   }
 
   #want(): void {
@@ -196,6 +239,7 @@ export class LinuxDataplane implements Dataplane {
     this.#closed = true;
     this.#wanted = [];
     this.#statuses.close();
+    this.#hostStatuses.close();
     this.#paths.close();
     this.#parts.table.close();
   }

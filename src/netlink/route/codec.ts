@@ -12,7 +12,7 @@ import {
   type NetlinkWriter,
 } from "../bytes.ts";
 import * as C from "./constants.ts";
-import type { Link, Neighbour, Route, RouteChange } from "./types.ts";
+import type { InterfaceAddress, Link, Neighbour, Route, RouteChange } from "./types.ts";
 
 const MAC_LENGTH = 6;
 
@@ -197,6 +197,30 @@ export function readNeighbour({ body }: NetlinkMessage): Neighbour | undefined {
     protocol,
     ...(mac === undefined ? {} : { mac: macFromBytes(mac) }),
   };
+}
+
+export function writeAddressDump(writer: NetlinkWriter): void {
+  const mark = writer.beginMessage(C.RTM_GETADDR, NLM_F_REQUEST);
+  // struct ifaddrmsg; AF_UNSPEC: of both families.
+  writer.u32(0);
+  writer.u32(0);
+  writer.endMessage(mark);
+}
+
+/** Of a point-to-point link, IFA_ADDRESS is the peer's and IFA_LOCAL ours. */
+export function readInterfaceAddress({ body }: NetlinkMessage): InterfaceAddress | undefined {
+  const family = ipFamily(body.u8());
+  body.skip(3);
+  const ifindex = body.i32();
+  if (family === undefined) return undefined;
+  let address: Ip | undefined;
+  let local: Ip | undefined;
+  while (body.nextAttr()) {
+    if (body.attrType === C.IFA_ADDRESS) address = readIp(family, body);
+    else if (body.attrType === C.IFA_LOCAL) local = readIp(family, body);
+  }
+  const own = local ?? address;
+  return own === undefined ? undefined : { ifindex, address: own };
 }
 
 /** One message. */

@@ -1,4 +1,4 @@
-/** Names and numbers of uapi/linux/{rtnetlink,if_link,if,neighbour}.h, as spelled there. */
+/** Names and numbers of uapi/linux/{rtnetlink,if_link,if_addr,if,neighbour}.h, as spelled there. */
 
 export const AF_INET = 2;
 export const AF_INET6 = 10;
@@ -6,6 +6,9 @@ export const AF_INET6 = 10;
 export const RTM_NEWLINK = 16;
 export const RTM_DELLINK = 17;
 export const RTM_GETLINK = 18;
+export const RTM_NEWADDR = 20;
+export const RTM_DELADDR = 21;
+export const RTM_GETADDR = 22;
 export const RTM_NEWROUTE = 24;
 export const RTM_DELROUTE = 25;
 export const RTM_GETROUTE = 26;
@@ -14,7 +17,9 @@ export const RTM_DELNEIGH = 29;
 export const RTM_GETNEIGH = 30;
 
 export const RTNLGRP_LINK = 1;
+export const RTNLGRP_IPV4_IFADDR = 5;
 export const RTNLGRP_IPV4_ROUTE = 7;
+export const RTNLGRP_IPV6_IFADDR = 9;
 export const RTNLGRP_IPV6_ROUTE = 11;
 
 export const IFF_UP = 0x1;
@@ -22,6 +27,9 @@ export const IFF_RUNNING = 0x40;
 export const IFLA_ADDRESS = 1;
 export const IFLA_IFNAME = 3;
 export const IFLA_MTU = 4;
+
+export const IFA_ADDRESS = 1;
+export const IFA_LOCAL = 2;
 
 export const RT_TABLE_MAIN = 254;
 export const RTN_UNICAST = 1;

@@ -3,17 +3,18 @@
  * need an interface that is up, go with it in silence (IPv4) or with a notification (IPv6), and a
  * replacement takes the place of the route with the same destination, TOS and metric.
  */
-import { formatCidr, formatIp, type IpFamily } from "#ip";
+import { formatCidr, formatIp, type Ip, type IpFamily } from "#ip";
 import { unreachable } from "#std";
 import type { NetlinkRefusal } from "../socket.ts";
 import { RT_SCOPE_UNIVERSE, RT_TABLE_MAIN } from "./constants.ts";
 import type { RouteKernel } from "./kernel.ts";
-import type { Link, Neighbour, Route, RouteChange, RouteEvent } from "./types.ts";
+import type { InterfaceAddress, Link, Neighbour, Route, RouteChange, RouteEvent } from "./types.ts";
 
 const IPV6_DEFAULT_METRIC = 1024;
 
 export class FakeRouteKernel implements RouteKernel {
   readonly #links = new Map<number, Link>();
+  readonly #addresses = new Map<string, InterfaceAddress>();
   readonly #routes = new Map<string, Route>();
   readonly #neighbours = new Map<string, Neighbour>();
   #callback: ((event: RouteEvent) => void) | undefined;
@@ -24,6 +25,10 @@ export class FakeRouteKernel implements RouteKernel {
 
   links(): Link[] {
     return [...this.#links.values()];
+  }
+
+  addresses(): InterfaceAddress[] {
+    return [...this.#addresses.values()];
   }
 
   routes(family: IpFamily): Route[] {
@@ -56,6 +61,15 @@ export class FakeRouteKernel implements RouteKernel {
   /** The next `write` is refused as a whole with this errno. */
   failNext(errno: string): void {
     this.#failNext = errno;
+  }
+
+  /** Somebody gives an interface an address, or takes it away. */
+  setAddress(ifindex: number, address: Ip, present: boolean): void {
+    const entry: InterfaceAddress = { ifindex, address };
+    const key = `${ifindex} ${formatIp(address)}`;
+    if (present) this.#addresses.set(key, entry);
+    else this.#addresses.delete(key);
+    this.#callback?.({ kind: "address", address: entry, present });
   }
 
   /** Somebody creates, renames or switches an interface. Returns its index. */

@@ -15,19 +15,23 @@ import {
   type NetlinkRefusal,
 } from "../socket.ts";
 import {
+  readInterfaceAddress,
   readLink,
   readNeighbour,
   readRoute,
+  writeAddressDump,
   writeChange,
   writeLinkDump,
   writeNeighbourDump,
   writeRouteDump,
 } from "./codec.ts";
 import * as C from "./constants.ts";
-import type { Link, Neighbour, Route, RouteChange, RouteEvent } from "./types.ts";
+import type { InterfaceAddress, Link, Neighbour, Route, RouteChange, RouteEvent } from "./types.ts";
 
 export interface RouteKernel {
   links(): Link[];
+  /** Of all interfaces, both families. */
+  addresses(): InterfaceAddress[];
   /** Of the main table. */
   routes(family: IpFamily): Route[];
   neighbours(family: IpFamily): Neighbour[];
@@ -48,6 +52,14 @@ export interface RouteKernel {
 const CHANGES_PER_SEND = 200;
 const EVENT_BUFFER = 8 * 1024 * 1024;
 
+const GROUPS = [
+  C.RTNLGRP_LINK,
+  C.RTNLGRP_IPV4_IFADDR,
+  C.RTNLGRP_IPV6_IFADDR,
+  C.RTNLGRP_IPV4_ROUTE,
+  C.RTNLGRP_IPV6_ROUTE,
+];
+
 /** Opens both sockets in the network namespace of the calling thread. Throws a system error. */
 export function openRouteKernel(): RouteKernel {
   return new NetlinkRouteKernel();
@@ -64,6 +76,10 @@ class NetlinkRouteKernel implements RouteKernel {
 
   links(): Link[] {
     return this.#dump(writeLinkDump, readLink, "read interfaces");
+  }
+
+  addresses(): InterfaceAddress[] {
+    return this.#dump(writeAddressDump, readInterfaceAddress, "read addresses");
   }
 
   routes(family: IpFamily): Route[] {
@@ -119,9 +135,7 @@ class NetlinkRouteKernel implements RouteKernel {
     const events = NetlinkSocket.open({ protocol: NETLINK_ROUTE, rcvBuf: EVENT_BUFFER });
     this.#events = events;
     events.filter(exceptFrom(this.#socket.portId));
-    for (const group of [C.RTNLGRP_LINK, C.RTNLGRP_IPV4_ROUTE, C.RTNLGRP_IPV6_ROUTE]) {
-      events.join(group);
-    }
+    for (const group of GROUPS) events.join(group);
     events.onReadable((event) => {
       for (const each of decodeEvents(event)) callback(each);
     });
@@ -149,6 +163,11 @@ function decodeEvent(message: NetlinkMessage): RouteEvent | undefined {
     case C.RTM_DELLINK: {
       const link = readLink(message);
       return link && { kind: "link", link, present: message.type === C.RTM_NEWLINK };
+    }
+    case C.RTM_NEWADDR:
+    case C.RTM_DELADDR: {
+      const address = readInterfaceAddress(message);
+      return address && { kind: "address", address, present: message.type === C.RTM_NEWADDR };
     }
     case C.RTM_NEWROUTE:
     case C.RTM_DELROUTE: {

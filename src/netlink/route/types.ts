@@ -13,6 +13,12 @@ export interface Link {
   readonly mac?: Mac;
 }
 
+/** An address of this host. */
+export interface InterfaceAddress {
+  readonly ifindex: number;
+  readonly address: Ip;
+}
+
 export interface Route {
   readonly dst: Cidr;
   readonly table: number;
@@ -49,6 +55,7 @@ export type RouteChange =
 
 export type RouteEvent =
   | { readonly kind: "link"; readonly link: Link; readonly present: boolean }
+  | { readonly kind: "address"; readonly address: InterfaceAddress; readonly present: boolean }
   /** `replaced`: it took the place of another one with the same destination and metric. */
   | {
       readonly kind: "route";

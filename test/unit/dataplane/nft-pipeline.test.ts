@@ -499,28 +499,6 @@ describe("what cannot be enforced", () => {
     assert.equal(verdictAt(world, 80), "accept");
     assert.equal(world.compiler.problemOf(wepId("a")), undefined);
   });
-
-  it("leaves host endpoints' interfaces alone and says so", () => {
-    const world = new NftWorld();
-    const value = {
-      id: { endpointId: "eth0-hep" },
-      endpoint: {
-        name: "eth0",
-        profileIds: [],
-        tiers: [],
-        untrackedTiers: [],
-        preDnatTiers: [],
-        forwardTiers: [],
-        expectedIpv4Addrs: [],
-        expectedIpv6Addrs: [],
-      },
-    };
-    world.send({ case: "hostEndpointUpdate", value }).flush();
-    assert.deepEqual([...world.compiler.unenforcedHostEndpoints], ["eth0-hep"]);
-    assert.equal(runInput(world.table, { ...TO_A, iifname: "eth0" }).verdict, "accept");
-    world.send({ case: "hostEndpointRemove", value: { id: value.id } });
-    assert.equal(world.compiler.unenforcedHostEndpoints.size, 0);
-  });
 });
 
 describe("drop actions", () => {

@@ -28,6 +28,8 @@ test("every parameter that the dataplane takes arrives", () => {
     LogActionRateLimit: "10/minute",
     LogActionRateLimitBurst: "7",
     WorkloadSourceSpoofing: "any",
+    FailsafeInboundHostPorts: "tcp:22,udp:10.0.0.0/8:53",
+    FailsafeOutboundHostPorts: "none",
     NftablesMarkMask: "0xff00",
     DeviceRouteProtocol: "99",
     IPv4NormalRoutePriority: "1",
@@ -57,6 +59,11 @@ test("every parameter that the dataplane takes arrives", () => {
     logActionRateLimit: { rate: 10, unitSeconds: 60, burst: 7 },
     workloadSourceSpoofing: "Any",
     markMask: 0xff00,
+    failsafeInboundPorts: [
+      { protocol: 6, port: 22 },
+      { protocol: 17, port: 53, net: "10.0.0.0/8" },
+    ],
+    failsafeOutboundPorts: [],
   });
   const { ipv4RouteSource, ipv6RouteSource, ...rest } = host;
   assert.equal(ipv4RouteSource && formatIp(ipv4RouteSource), "10.0.0.1");

@@ -1,8 +1,8 @@
 /** What rules do once they match, as the configuration wants it. */
 import type { Expr } from "#netlink";
 import { unreachable } from "#std";
-import { passMarkBit, type NftPolicyConfig } from "./config.ts";
-import { accept, counter, drop, reject, returnToCaller, setMarkBit } from "./exprs.ts";
+import { acceptMarkBit, passMarkBit, type NftPolicyConfig } from "./config.ts";
+import { accept, counter, drop, notrack, reject, returnToCaller, setMarkBit } from "./exprs.ts";
 
 /** syslog's notice, as Felix logs packets. */
 const LOG_LEVEL_NOTICE = 5;
@@ -22,6 +22,16 @@ const NO_SUBJECT: LogSubject = { tier: "", kind: "unknown", name: "unknown", ful
 
 export function allowExprs(): Expr[] {
   return [counter, accept];
+}
+
+/** Past conntrack, and past the host's other policy. */
+export function allowUntrackedExprs(config: NftPolicyConfig): Expr[] {
+  return [counter, notrack, ...setMarkBit(acceptMarkBit(config)), accept];
+}
+
+/** Past the host's other policy. */
+export function allowPreDnatExprs(config: NftPolicyConfig): Expr[] {
+  return [counter, ...setMarkBit(acceptMarkBit(config)), accept];
 }
 
 /** A drop that policy decided; DropActionOverride may turn it into something else, to debug. */

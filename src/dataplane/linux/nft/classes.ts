@@ -15,40 +15,32 @@
  */
 import { logger } from "#log";
 import type { Expr, NftChain, NftElement, NftRule, NftTable } from "#netlink";
-import type { PolicyId, TierInfo } from "#policy";
+import type { TierInfo } from "#policy";
 import type { IpFamily } from "#ip";
-import { allowExprs, denyExprs, dropExprs } from "./actions.ts";
+import { allowExprs, denyExprs } from "./actions.ts";
 import { u32Host } from "./bytes.ts";
 import { ClassIds, type ClassHash } from "./class-ids.ts";
-import { passMarkBit, type NftPolicyConfig } from "./config.ts";
-import {
-  clearMarkBit,
-  gotoVerdict,
-  jump,
-  familyIs,
-  markBitIsSet,
-  peerInSet,
-  returnToCaller,
-  rule as nftRule,
-} from "./exprs.ts";
-import { classChain, sets, tierChain, type Direction } from "./names.ts";
+import type { NftPolicyConfig } from "./config.ts";
+import { familyIs, gotoVerdict, peerInSet, rule as nftRule } from "./exprs.ts";
+import { classChain, sets, type Direction } from "./names.ts";
 import type { FlatRun } from "./flat-list.ts";
-import type { Policies, PolicyView } from "./policies.ts";
+import type { PolicyUse, PolicyView } from "./policies.ts";
 import { Segment, type Question, type Segments } from "./segments.ts";
+import {
+  appliedTiers,
+  endOfTierRules,
+  jumpTo,
+  placeTier,
+  policyRules,
+  type AppliedTier,
+} from "./tiers.ts";
 
 const log = logger("dataplane.nft");
-
-/** A tier as it applies to a class; tiers without policy that is enforced are not there. */
-interface ClassTier {
-  readonly name: string;
-  readonly policies: readonly PolicyId[];
-  readonly dropsAtEnd: boolean;
-}
 
 export interface EndpointClass {
   readonly direction: Direction;
   readonly content: string;
-  readonly tiers: readonly ClassTier[];
+  readonly tiers: readonly AppliedTier[];
   readonly profileIds: readonly string[];
   /** Interfaces of the endpoints in it. */
   readonly members: Set<string>;
@@ -71,7 +63,7 @@ export interface ClassChanges {
 export interface ClassParts {
   readonly table: NftTable;
   readonly config: NftPolicyConfig;
-  readonly policies: Policies<EndpointClass>;
+  readonly policies: PolicyUse<EndpointClass>;
   readonly segments: Segments;
   /** Families that policy is written for. */
   readonly families: () => readonly IpFamily[];
@@ -95,7 +87,7 @@ export class EndpointClasses {
     profileIds: readonly string[],
     member: string,
   ): EndpointClass {
-    const tiers = classTiers(direction, tierInfos);
+    const tiers = appliedTiers(direction, tierInfos);
     const content = JSON.stringify([direction, tiers, profileIds]);
     let found = this.#byContent.get(content);
     if (found === undefined) {
@@ -208,18 +200,10 @@ export class EndpointClasses {
       for (const { problem } of views[index] ?? [])
         if (problem !== undefined) problems.push(problem);
       const tierRules = this.#tierRules(target, tier, steps, segments);
-      if (!steps.some((step) => "view" in step && step.view.passes)) {
-        rules.push(...tierRules);
-        continue;
-      }
-      const chain = tierChain(name, index);
-      const clear = clearMarkBit(passMarkBit(config));
-      tierChains.push({ name: chain, rules: tierRules });
-      rules.push(
-        nftRule(clear, `Start of tier ${tier.name}`),
-        nftRule([jump(chain)]),
-        nftRule(clear),
-      );
+      const passes = steps.some((step) => "view" in step && step.view.passes);
+      const placed = placeTier(name, index, tier, tierRules, passes, config);
+      rules.push(...placed.rules);
+      tierChains.push(...placed.chains);
     }
     for (const id of profileIds) {
       const view = policies.profile(id, direction);
@@ -243,7 +227,7 @@ export class EndpointClasses {
 
   #tierRules(
     target: EndpointClass,
-    tier: ClassTier,
+    tier: AppliedTier,
     steps: readonly Step[],
     segments: Iterator<Segment>,
   ): NftRule[] {
@@ -258,16 +242,9 @@ export class EndpointClasses {
         }
         continue;
       }
-      rules.push(jumpTo(step.view));
-      if (step.view.passes) {
-        rules.push(nftRule([...markBitIsSet(passMarkBit(config)), returnToCaller]));
-      }
+      rules.push(...policyRules(step.view, config));
     }
-    if (tier.dropsAtEnd) {
-      const comment = `End of tier ${tier.name}. Drop if no policies passed packet`;
-      rules.push(nftRule(denyExprs(config), comment));
-    }
-    return rules;
+    return [...rules, ...endOfTierRules(tier, config)];
   }
 
   #questionRules(
@@ -336,27 +313,6 @@ function stepsOf(views: readonly PolicyView[]): Step[] {
 }
 
 const KEY_FIELDS = { [sets.peer]: 3, [sets.peerProtocol]: 4, [sets.peerPort]: 5 } as const;
-
-/** A policy that is not known drops in its place. */
-function jumpTo(view: PolicyView): NftRule {
-  return view.chain === undefined
-    ? nftRule(dropExprs(), view.problem)
-    : nftRule([jump(view.chain)]);
-}
-
-/** Staged policies are never enforced, and a tier of staged policies alone decides nothing. */
-function classTiers(direction: Direction, tierInfos: readonly TierInfo[]): ClassTier[] {
-  const tiers: ClassTier[] = [];
-  for (const info of tierInfos) {
-    const ids = direction === "ingress" ? info.ingressPolicies : info.egressPolicies;
-    const policies = ids
-      .filter((id) => !id.kind.startsWith("Staged"))
-      .map(({ kind, namespace, name }) => ({ kind, namespace, name }));
-    if (policies.length === 0) continue;
-    tiers.push({ name: info.name, policies, dropsAtEnd: info.defaultAction !== "Pass" });
-  }
-  return tiers;
-}
 
 interface Elements {
   readonly add: NftElement[];

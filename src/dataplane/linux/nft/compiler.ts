@@ -9,13 +9,13 @@
  */
 import type { ToDataplane, WorkloadEndpointId } from "#calc";
 import type { IpFamily } from "#ip";
-import { logger } from "#log";
 import { errnoOf, type NftTable } from "#netlink";
 import { MargayError, messageOf } from "#std";
 import type { ClassHash } from "./class-ids.ts";
 import { EndpointClasses, type EndpointClass } from "./classes.ts";
 import type { NftPolicyConfig } from "./config.ts";
 import { Endpoints } from "./endpoints.ts";
+import { HostChain, HostEndpoints } from "./host-endpoints.ts";
 import { Identities } from "./identities.ts";
 import { IpSets } from "./ip-sets.ts";
 import { LiteralSets } from "./literal-sets.ts";
@@ -23,8 +23,6 @@ import { MAX_IDENTITIES, Policies } from "./policies.ts";
 import { Segments } from "./segments.ts";
 import { SpoofLists } from "./spoof-lists.ts";
 import { dispatchChains, staticChains, staticSets } from "./static-chains.ts";
-
-const log = logger("dataplane.nft");
 
 const IPV4_ONLY: readonly IpFamily[] = [4];
 const BOTH_FAMILIES: readonly IpFamily[] = [4, 6];
@@ -51,11 +49,11 @@ export class PolicyCompiler {
   readonly #identities: Identities;
   readonly #segments: Segments;
   readonly #ipSets: IpSets;
-  readonly #policies: Policies<EndpointClass>;
+  readonly #policies: Policies<EndpointClass | HostChain>;
   readonly #classes: EndpointClasses;
   readonly #spoofLists: SpoofLists;
   readonly #endpoints: Endpoints;
-  readonly #hostEndpoints = new Set<string>();
+  readonly #hostEndpoints: HostEndpoints;
   /** Families that policy is written for; undefined before the first flush. */
   #families: readonly IpFamily[] | undefined;
 
@@ -79,6 +77,7 @@ export class PolicyCompiler {
     this.#policies = new Policies({ ...parts, literals, context: { families, ipSet } });
     const { policies, segments } = { policies: this.#policies, segments: this.#segments };
     this.#classes = new EndpointClasses({ table, config, policies, segments, families }, hash);
+    this.#hostEndpoints = new HostEndpoints({ table, config, policies });
     this.#spoofLists = new SpoofLists(table, hash);
     this.#endpoints = new Endpoints(table, config, this.#classes, this.#spoofLists);
   }
@@ -107,10 +106,9 @@ export class PolicyCompiler {
       case "workloadEndpointRemove":
         return this.#endpoints.remove(message.value.id);
       case "hostEndpointUpdate":
-        return this.#noteHostEndpoint(message.value.id.endpointId, message.value.endpoint.name);
+        return this.#hostEndpoints.set(message.value.id.endpointId, message.value.endpoint);
       case "hostEndpointRemove":
-        this.#hostEndpoints.delete(message.value.id.endpointId);
-        return;
+        return this.#hostEndpoints.remove(message.value.id.endpointId);
       default:
     }
   }
@@ -120,24 +118,27 @@ export class PolicyCompiler {
     if (this.#families === undefined) this.#start();
     this.#endpoints.resolve();
     this.#classes.prune();
+    this.#hostEndpoints.resolve();
     const families = this.#familiesInUse();
     if (families !== this.#families) this.#setFamilies(families);
     this.#policies.ipSetsReshaped(this.#ipSets.flush(families));
     const affected = this.#flushPolicies();
     this.#identities.flush(this.#table, families);
-    const { renumbered, problemsChanged } = this.#classes.flush(affected);
+    const classes = affected.filter((user): user is EndpointClass => !(user instanceof HostChain));
+    const { renumbered, problemsChanged } = this.#classes.flush(classes);
+    this.#hostEndpoints.flush(affected.filter((user) => user instanceof HostChain));
     if (this.#spoofLists.flush()) this.#endpoints.spoofListsRenumbered();
     return { problemsChanged: this.#endpoints.flush(renumbered, problemsChanged) };
   }
 
   /** What is flat decides who needs an identity, and how many there are what may be flat. */
-  #flushPolicies(): Set<EndpointClass> {
+  #flushPolicies(): (EndpointClass | HostChain)[] {
     const affected = this.#policies.flush();
     const changes = this.#identities.settle();
     this.#segments.identitiesChanged(changes);
     this.#policies.identitiesChanged(changes.sets);
     for (const each of this.#policies.flush()) affected.add(each);
-    return affected;
+    return [...affected];
   }
 
   /**
@@ -155,26 +156,39 @@ export class PolicyCompiler {
     return this.#endpoints.problem(id);
   }
 
-  /** Host endpoints that exist and are not policed. */
-  get unenforcedHostEndpoints(): ReadonlySet<string> {
-    return this.#hostEndpoints;
+  /** The same of a host endpoint. */
+  hostProblemOf(id: string): string | undefined {
+    return this.#hostEndpoints.problem(id);
+  }
+
+  /** Interfaces whose traffic the host endpoint polices; `*`: all that no other has. */
+  hostInterfacesOf(id: string): string[] {
+    return this.#hostEndpoints.interfacesOf(id);
+  }
+
+  /** Interface → its addresses, canonical text: host endpoints may be declared by them. */
+  setHostInterfaces(addressesByInterface: ReadonlyMap<string, readonly string[]>): void {
+    this.#hostEndpoints.setInterfaces(addressesByInterface);
   }
 
   /**
    * Half the rules, and half the kernel's work on each change, are for IPv6. Where no workload has an
    * IPv6 address they would be for nobody: IPv6 of workloads is then dropped before the classes.
-   * Not if workloads may speak to their host: their link-local addresses could.
+   * Not if workloads may speak to their host: their link-local addresses could; nor where the host
+   * itself is policed.
    */
   #familiesInUse(): readonly IpFamily[] {
     if (!this.#config.ipv6Support) return IPV4_ONLY;
     const mayReachHost = this.#config.defaultEndpointToHostAction !== "Drop";
-    return mayReachHost || this.#endpoints.usesIpv6 ? BOTH_FAMILIES : IPV4_ONLY;
+    const needed = mayReachHost || this.#hostEndpoints.inUse || this.#endpoints.usesIpv6;
+    return needed ? BOTH_FAMILIES : IPV4_ONLY;
   }
 
   #setFamilies(families: readonly IpFamily[]): void {
     this.#families = families;
     this.#policies.allReshaped();
     this.#classes.allReshaped();
+    this.#hostEndpoints.allReshaped();
     const ipv6 = families.includes(6);
     for (const chain of dispatchChains(this.#config, ipv6)) this.#table.setChain(chain);
   }
@@ -182,15 +196,5 @@ export class PolicyCompiler {
   #start(): void {
     for (const { set, elements } of staticSets()) this.#table.setSet(set, elements);
     for (const chain of staticChains(this.#config)) this.#table.setChain(chain);
-  }
-
-  /** Policing a host's interface half-way would cut the host off, so it is left alone and told. */
-  #noteHostEndpoint(id: string, interfaceName: string): void {
-    if (this.#hostEndpoints.has(id)) return;
-    this.#hostEndpoints.add(id);
-    log.warn("host endpoints are not enforced: the host's own traffic is not policed", {
-      hostEndpoint: id,
-      interface: interfaceName,
-    });
   }
 }

@@ -10,6 +10,15 @@ export interface LogRateLimit {
   readonly burst: number;
 }
 
+/** A port of the host that stays open whatever its policy says. */
+export interface FailsafePort {
+  /** IANA number. */
+  readonly protocol: number;
+  readonly port: number;
+  /** CIDR of the other end; absent: any. */
+  readonly net?: string;
+}
+
 export interface NftPolicyConfig {
   /** Interfaces whose names begin so belong to workloads. */
   readonly interfacePrefixes: readonly string[];
@@ -34,9 +43,19 @@ export interface NftPolicyConfig {
   readonly logActionRateLimit?: LogRateLimit;
   /** `Any`: endpoints may name further source prefixes in `allowSpoofedSourcePrefixes`. */
   readonly workloadSourceSpoofing: "Disabled" | "Any";
-  /** Mark bits that are ours (IptablesMarkMask); the lowest one carries a Pass to the end of its tier. */
+  /**
+   * Mark bits that are ours (IptablesMarkMask); the lowest one carries a Pass to the end of its tier,
+   * the next one what untracked or pre-DNAT policy allowed past the host's other policy.
+   */
   readonly markMask: number;
+  readonly failsafeInboundPorts: readonly FailsafePort[];
+  readonly failsafeOutboundPorts: readonly FailsafePort[];
 }
+
+const tcp = (port: number): FailsafePort => ({ protocol: 6, port });
+const udp = (port: number): FailsafePort => ({ protocol: 17, port });
+/** BGP, etcd, Typha, the Kubernetes API server, etcd's former ports. */
+const CONTROL_PLANE = [179, 2379, 2380, 5473, 6443, 6666, 6667].map(tcp);
 
 export const defaultNftPolicyConfig: NftPolicyConfig = {
   interfacePrefixes: ["cali"],
@@ -53,10 +72,20 @@ export const defaultNftPolicyConfig: NftPolicyConfig = {
   logPrefix: "calico-packet",
   workloadSourceSpoofing: "Disabled",
   markMask: 0xffff0000,
+  failsafeInboundPorts: [tcp(22), udp(68), ...CONTROL_PLANE],
+  failsafeOutboundPorts: [udp(53), udp(67), ...CONTROL_PLANE],
 };
 
-/** Lowest bit of the mask; the only mark bit that the table sets, and it clears it again itself. */
+/** Lowest bit of the mask; the table clears it again itself. */
 export function passMarkBit(config: NftPolicyConfig): number {
-  const mask = config.markMask >>> 0;
+  return lowestBit(config.markMask);
+}
+
+/** Second lowest bit: the packet was allowed before its route was known, and keeps it. */
+export function acceptMarkBit(config: NftPolicyConfig): number {
+  return lowestBit((config.markMask & ~passMarkBit(config)) >>> 0);
+}
+
+function lowestBit(mask: number): number {
   return (mask & (~mask + 1)) >>> 0;
 }

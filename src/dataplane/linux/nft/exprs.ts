@@ -29,6 +29,15 @@ const CT_STATE = { invalid: 1, established: 2, related: 4 } as const;
 /** uapi/linux/netfilter/nf_tables.h, enum nft_reject_inet_code: port unreachable. */
 const NFT_REJECT_ICMPX_PORT_UNREACH = 1;
 
+/** uapi/linux/netfilter/nf_conntrack_common.h */
+const IPS_DST_NAT = 32;
+
+/** uapi/linux/netfilter/nf_tables.h, enum nft_fib_flags. */
+const NFTA_FIB_F_SADDR = 1;
+
+/** uapi/linux/rtnetlink.h */
+const RTN_LOCAL = 2;
+
 /** uapi/linux/if_arp.h */
 const ARPHRD_ETHER = 1;
 
@@ -168,6 +177,11 @@ export function deviceHasPrefix(device: Device, prefix: string): Expr[] {
   return [loadDevice[device], cmp("eq", ifnamePrefix(prefix))];
 }
 
+/** The verdict that the map has for the device; no match without one. */
+export function deviceVerdict(device: Device, map: string): Expr[] {
+  return [loadDevice[device], { type: "lookup", set: map, sreg: 0, dreg: "verdict" }];
+}
+
 export function deviceInSet(device: Device, set: string): Expr[] {
   return [loadDevice[device], lookup(set)];
 }
@@ -250,6 +264,25 @@ export function ctStateAny(...states: readonly (keyof typeof CT_STATE)[]): Expr[
   let bits = 0;
   for (const state of states) bits |= CT_STATE[state];
   return [loadCtState, maskScratch(bits), cmp("neq", u32Host(0))];
+}
+
+/** `ct status dnat`: the destination was translated. */
+export function destinationTranslated(): Expr[] {
+  const load: Expr = { type: "ct", key: "status", dreg: 0 };
+  return [load, maskScratch(IPS_DST_NAT), cmp("neq", u32Host(0))];
+}
+
+/** `fib saddr type local`: sent by this host. */
+export function sourceIsLocal(): Expr[] {
+  const load: Expr = { type: "fib", flags: NFTA_FIB_F_SADDR, result: "addrtype", dreg: 0 };
+  return [load, cmp("eq", u32Host(RTN_LOCAL))];
+}
+
+export const notrack: Expr = shared({ type: "notrack" });
+
+/** Protocol and destination or source port in one set. */
+export function protocolPortInSet(side: Side, set: string): Expr[] {
+  return [loadL4proto, loadPort(side, 1), lookup(set)];
 }
 
 export function markBitIsSet(bit: number): Expr[] {

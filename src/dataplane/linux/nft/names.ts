@@ -33,6 +33,26 @@ export const baseChains = {
   forwardTo: "forward-to-workload",
 } as const;
 
+/** Base chains of host endpoints; each is there while some host endpoint has policy for it. */
+export const hostBaseChains = {
+  "untracked-in": "prerouting-host-untracked",
+  "untracked-out": "output-host-untracked",
+  "pre-dnat": "prerouting-host-pre-dnat",
+  "forward-in": "forward-from-host-endpoint",
+  "forward-out": "forward-to-host-endpoint",
+  input: "input-host-endpoint",
+  output: "output-host-endpoint",
+  "output-dnat": "postrouting-host-endpoint",
+} as const;
+
+/** Chains and sets of ports that stay open. */
+export const failsafes = {
+  in: "failsafe-in",
+  "in-untracked": "failsafe-in-untracked",
+  out: "failsafe-out",
+  "out-untracked": "failsafe-out-untracked",
+} as const;
+
 export const chains = {
   source: "workload-source",
   sourceAddress: "workload-source-address",
@@ -102,6 +122,16 @@ export function classChain(direction: Direction, id: number): string {
 
 export function tierChain(chain: string, index: number): string {
   return `${chain}-tier${index}`;
+}
+
+/** Map of interfaces to the chains of their host endpoints in one stage. */
+export function hostMap(stage: string): string {
+  return `host-${stage}`;
+}
+
+/** A host endpoint's chain in one stage. */
+export function hostChain(stage: string, id: string): string {
+  return limited(`host-${stage}-`, id, [id]);
 }
 
 export function spoofChain(id: number): string {

@@ -6,8 +6,9 @@
  * A user that can do with runs of flat rules (`flat-list.ts`) says so, and gets them instead of a
  * chain where the rules allow it, and the sets they name are not in too many identities.
  */
-import type { NftTable } from "#netlink";
+import type { Expr, NftTable } from "#netlink";
 import type { IpSetId, Policy, PolicyId, Profile, Rule } from "#policy";
+import { allowExprs, allowPreDnatExprs, allowUntrackedExprs } from "./actions.ts";
 import type { NftPolicyConfig } from "./config.ts";
 import { flatten, onlyAllow, peersOf, sameRuns, type FlatList, type FlatRun } from "./flat-list.ts";
 import type { Identities } from "./identities.ts";
@@ -53,6 +54,8 @@ interface Definition {
   readonly inboundRules: readonly Rule[];
   readonly outboundRules: readonly Rule[];
   readonly tier: string;
+  /** When it is asked; what is allowed before the route is known is marked so. */
+  readonly phase: "routed" | "untracked" | "pre-dnat";
   readonly unsupported: readonly string[];
 }
 
@@ -94,6 +97,12 @@ export interface PolicyParts {
   readonly maxIdentities: number;
 }
 
+/** What those who name policies need. */
+export type PolicyUse<User> = Pick<
+  Policies<User>,
+  "policy" | "profile" | "usePolicy" | "unusePolicy" | "useProfile" | "unuseProfile"
+>;
+
 export class Policies<User> {
   readonly #parts: PolicyParts;
   readonly #entries = new Map<string, Entry<User>>();
@@ -111,6 +120,7 @@ export class Policies<User> {
       inboundRules: policy.inboundRules,
       outboundRules: policy.outboundRules,
       tier: policy.tier,
+      phase: policy.untracked ? "untracked" : policy.preDnat ? "pre-dnat" : "routed",
       unsupported: policy.unsupported ?? [],
     });
   }
@@ -124,6 +134,7 @@ export class Policies<User> {
       inboundRules: profile.inboundRules,
       outboundRules: profile.outboundRules,
       tier: "",
+      phase: "routed",
       unsupported: profile.unsupported ?? [],
     });
   }
@@ -245,7 +256,8 @@ export class Policies<User> {
     const { definition } = entry;
     const users = entry.users[direction];
     if (definition === undefined || users.size === 0) return undefined;
-    const list = ruleListOf(entry.id, entry.title, definition, direction);
+    const allow = this.#allow(definition);
+    const list = { ...ruleListOf(entry.id, entry.title, definition, direction), allow };
     if (definition.unsupported.length > 0) {
       const features = definition.unsupported.join(", ");
       const problem = `${entry.title}: not supported yet: ${features}`;
@@ -277,6 +289,12 @@ export class Policies<User> {
     return { ...rendered, runs, identitySetIds, onlyAllows, isWhole: whole };
   }
 
+  #allow({ phase }: Definition): readonly Expr[] {
+    const { config } = this.#parts;
+    if (phase === "untracked") return allowUntrackedExprs(config);
+    return phase === "pre-dnat" ? allowPreDnatExprs(config) : allowExprs();
+  }
+
   #chain(list: RuleList): RenderedList {
     return renderRuleList(list, this.#parts.context, this.#parts.config);
   }
@@ -288,7 +306,7 @@ export class Policies<User> {
   ): FlatList | undefined {
     const { maxIdentities, config } = this.#parts;
     const rules = rulesOf(definition, direction);
-    if (maxIdentities < 0) return undefined;
+    if (maxIdentities < 0 || definition.phase !== "routed") return undefined;
     // The log line of a drop names the policy, which elements of a shared map cannot.
     const logsDrops = config.dropActionOverride.startsWith("Log");
     if (logsDrops && rules.some(({ action }) => action === "deny")) return undefined;
@@ -377,7 +395,7 @@ function ruleListOf(
   title: string,
   definition: Definition,
   direction: Direction,
-): RuleList {
+): Omit<RuleList, "allow"> {
   const rules = rulesOf(definition, direction);
   if ("profile" in id) {
     const { profile } = id;

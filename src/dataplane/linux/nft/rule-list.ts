@@ -14,14 +14,7 @@
 import type { Expr, NftChain, NftRule } from "#netlink";
 import type { Rule } from "#policy";
 import { inputError, messageOf, unreachable } from "#std";
-import {
-  allowExprs,
-  denyExprs,
-  dropExprs,
-  logExprs,
-  passExprs,
-  type LogSubject,
-} from "./actions.ts";
+import { denyExprs, dropExprs, logExprs, passExprs, type LogSubject } from "./actions.ts";
 import type { NftPolicyConfig } from "./config.ts";
 import { counter, goto, jump, returnToCaller, rule as nftRule } from "./exprs.ts";
 import type { LiteralSet } from "./literal-sets.ts";
@@ -44,6 +37,8 @@ export interface RuleList {
   /** In a profile there is no tier to leave: Pass goes on to the next profile. */
   readonly isProfile: boolean;
   readonly logSubject: LogSubject;
+  /** What Allow does. */
+  readonly allow: readonly Expr[];
 }
 
 export interface RenderedList {
@@ -136,7 +131,7 @@ class ListRenderer {
   #action(rule: Rule): readonly Expr[] {
     switch (rule.action) {
       case "allow":
-        return allowExprs();
+        return this.#list.allow;
       case "deny":
         return denyExprs(this.#config, this.#list.logSubject);
       case "log":

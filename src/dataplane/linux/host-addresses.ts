@@ -1,0 +1,52 @@
+/** Which addresses the host's interfaces have: host endpoints may be declared by them. */
+import { formatIp } from "#ip";
+import type { InterfaceAddress, RouteKernel } from "#netlink";
+import type { Interfaces } from "./interfaces.ts";
+
+export class HostAddresses {
+  readonly #interfaces: Interfaces;
+  readonly #byIndex = new Map<number, Set<string>>();
+  #changed = true;
+
+  constructor(interfaces: Interfaces) {
+    this.#interfaces = interfaces;
+  }
+
+  /** Since the last `take`. */
+  get changed(): boolean {
+    return this.#changed;
+  }
+
+  /** Reads all. */
+  resync(kernel: RouteKernel): void {
+    this.#byIndex.clear();
+    for (const address of kernel.addresses()) this.update(address, true);
+    this.#changed = true;
+  }
+
+  update({ ifindex, address }: InterfaceAddress, present: boolean): void {
+    let addresses = this.#byIndex.get(ifindex);
+    if (addresses === undefined) this.#byIndex.set(ifindex, (addresses = new Set()));
+    const text = formatIp(address);
+    if (addresses.has(text) === present) return;
+    if (present) addresses.add(text);
+    else addresses.delete(text);
+    this.#changed = true;
+  }
+
+  /** An interface came, went or has another name. */
+  interfaceChanged(): void {
+    this.#changed = true;
+  }
+
+  /** By the name of the interface. */
+  take(): ReadonlyMap<string, readonly string[]> {
+    this.#changed = false;
+    const byName = new Map<string, readonly string[]>();
+    for (const [index, addresses] of this.#byIndex) {
+      const link = this.#interfaces.byIndex(index);
+      if (link !== undefined && addresses.size > 0) byName.set(link.name, [...addresses]);
+    }
+    return byName;
+  }
+}
