@@ -34,7 +34,7 @@ describe("etcd outages", () => {
     const server = await EtcdServer.start();
     t.after(() => server.stop());
     const store = new EtcdDatastore(
-      new EtcdClient({ endpoints: [server.endpoint], keepaliveMs: 1000, callTimeoutMs: 700 }),
+      new EtcdClient({ endpoints: [server.endpoint], keepaliveMs: 1000, callTimeoutMs: 3000 }),
     );
     t.after(() => store.close());
     const first = await store.put("/k/a", "1");
