@@ -7,7 +7,8 @@ import { ANY_ENTITY, type ModelPolicy } from "#model";
 import { DEFAULT_ALLOW_PROFILE } from "#resource";
 import { parseComposedSelector, type Labels, type Selector } from "#selector";
 import { RefCounts } from "#std";
-import { LabelIndex } from "./label-index.ts";
+import { LabelIndex, type LabelIndexEvents } from "./label-index.ts";
+import type { PlacedPolicy } from "./policy-order.ts";
 import type { ModelRuleLists } from "./rule-scanner.ts";
 
 export interface ActiveRulesEvents {
@@ -33,7 +34,7 @@ function rulesOfAbsent(name: string): ModelRuleLists {
 
 export class ActiveRules {
   readonly #events: ActiveRulesEvents;
-  readonly #policies = new Map<string, ModelPolicy>();
+  readonly #policies: ReadonlyMap<string, PlacedPolicy>;
   readonly #active = new Set<string>();
   readonly #profileRules = new Map<string, ModelRuleLists>();
   readonly #profileUsers = new RefCounts<string>();
@@ -43,9 +44,15 @@ export class ActiveRules {
   /** Policies that a match has started or stopped for and that were not looked at yet. */
   readonly #touched = new Set<string>();
 
-  constructor(events: ActiveRulesEvents) {
+  /** `policies`: all there are, kept by the caller. `profileLabels`: see the label index. */
+  constructor(
+    events: ActiveRulesEvents,
+    policies: ReadonlyMap<string, PlacedPolicy>,
+    profileLabels: Map<string, Labels>,
+  ) {
     this.#events = events;
-    this.#index = new LabelIndex({
+    this.#policies = policies;
+    const indexEvents: LabelIndexEvents<string, string> = {
       onMatchStarted: (policy, endpoint) => {
         this.#touched.add(policy);
         events.onMatchStarted(policy, endpoint);
@@ -54,25 +61,21 @@ export class ActiveRules {
         this.#touched.add(policy);
         events.onMatchStopped(policy, endpoint);
       },
-    });
+    };
+    this.#index = new LabelIndex(indexEvents, profileLabels);
   }
 
   get activePolicies(): number {
     return this.#active.size;
   }
 
-  setPolicy(id: string, policy: ModelPolicy): void {
-    this.#policies.set(id, policy);
-    this.#index.setSelector(id, parseComposedSelector(policy.selector));
+  /** A policy has come, changed or gone. */
+  onPolicy(id: string): void {
+    const placed = this.#policies.get(id);
+    if (placed === undefined) this.#index.deleteSelector(id);
+    else this.#index.setSelector(id, parseComposedSelector(placed.policy.selector));
     this.#touched.delete(id);
     this.#review(id, true);
-  }
-
-  deletePolicy(id: string): void {
-    if (!this.#policies.delete(id)) return;
-    this.#index.deleteSelector(id);
-    this.#touched.delete(id);
-    this.#review(id, false);
   }
 
   setEndpoint(id: string, labels: Labels, profileIds: readonly string[]): void {
@@ -81,7 +84,7 @@ export class ActiveRules {
     this.#profilesOf.set(id, profiles);
     for (const name of profiles) this.#useProfile(name);
     for (const name of before ?? []) this.#releaseProfile(name);
-    this.#index.setItem(id, labels, profileIds);
+    this.#index.setItem(id, labels, profileIds, undefined);
     this.#reviewTouched();
   }
 
@@ -125,7 +128,7 @@ export class ActiveRules {
   }
 
   #review(id: string, changed: boolean): void {
-    const policy = this.#policies.get(id);
+    const policy = this.#policies.get(id)?.policy;
     const wanted =
       policy !== undefined &&
       (policy.performanceHints.includes(EVERYWHERE) || this.#index.matchCount(id) > 0);

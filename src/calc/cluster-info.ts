@@ -39,12 +39,12 @@ export function passProfileLabels(
 }
 
 function withoutPrefix(labels: Labels, prefix: string): Labels {
-  return Object.fromEntries(
-    Object.entries(labels).map(([label, value]) => [
-      label.startsWith(prefix) ? label.slice(prefix.length) : label,
-      value,
-    ]),
-  );
+  const result: Record<string, string> = {};
+  for (const label in labels) {
+    const name = label.startsWith(prefix) ? label.slice(prefix.length) : label;
+    result[name] = labels[label] ?? "";
+  }
+  return result;
 }
 
 export function passNode(

@@ -18,7 +18,7 @@ import {
 import type { Profile } from "#policy";
 import type { Labels } from "#selector";
 import { unreachable } from "#std";
-import { ActiveRules } from "./active-rules.ts";
+import { ActiveRules, type ActiveRulesEvents } from "./active-rules.ts";
 import {
   BgpConfigPasser,
   EncapsulationResolver,
@@ -33,7 +33,12 @@ import { emitEndpoint } from "./endpoint-messages.ts";
 import { IpSetIndex } from "./ip-sets.ts";
 import { LiveMigrations, type MigrationRole } from "./live-migrations.ts";
 import type { ToDataplane } from "./messages.ts";
-import { PolicyResolver, type LocalEndpoint } from "./policy-resolver.ts";
+import { idOf, type PlacedPolicy } from "./policy-order.ts";
+import {
+  PolicyResolver,
+  type LocalEndpoint,
+  type PolicyResolverEvents,
+} from "./policy-resolver.ts";
 import { RouteResolver, type RouteSource } from "./routes.ts";
 import { RuleScanner, type ModelRuleLists } from "./rule-scanner.ts";
 import { EventSequencer } from "./sequencer.ts";
@@ -76,9 +81,10 @@ type Status = "wait-for-datastore" | "resync" | "in-sync";
 export class CalcGraph {
   readonly #hostname: string;
   readonly #sequencer = new EventSequencer();
-  readonly #ipSets = new IpSetIndex(this.#sequencer);
+  readonly #profileLabels = new Map<string, Labels>();
+  readonly #ipSets = new IpSetIndex(this.#sequencer, this.#profileLabels);
   readonly #scanner = new RuleScanner(this.#ipSets);
-  readonly #policyKeys = new Map<string, PolicyKey>();
+  readonly #policies = new Map<string, PlacedPolicy>();
   readonly #vteps = new VtepResolver(this.#sequencer);
   readonly #localEndpoints = new Map<string, LocalEndpoint>();
   readonly #resolver: PolicyResolver;
@@ -104,15 +110,27 @@ export class CalcGraph {
     this.#settings = options;
     this.#routes = new RouteResolver(options.hostname, this.#sequencer);
     this.#routes.setSource(options.routeSource ?? "CalicoIPAM");
-    this.#resolver = new PolicyResolver({
+    this.#resolver = new PolicyResolver(this.#resolverEvents(), this.#policies);
+    this.#activeRules = new ActiveRules(
+      this.#activeRulesEvents(),
+      this.#policies,
+      this.#profileLabels,
+    );
+  }
+
+  #resolverEvents(): PolicyResolverEvents {
+    return {
       onEndpointTiers: (id, endpoint, tiers) =>
         emitEndpoint(id, endpoint, tiers, this.#roleOf(id, endpoint), this.#sequencer),
       onEndpointRemoved: (id) => {
         this.#sequencer.workloads.remove(id);
         this.#sequencer.hostEndpoints.remove(id);
       },
-    });
-    this.#activeRules = new ActiveRules({
+    };
+  }
+
+  #activeRulesEvents(): ActiveRulesEvents {
+    return {
       onPolicyActive: (id, policy) => this.#onPolicyActive(id, policy),
       onPolicyInactive: (id) => {
         this.#sequencer.policies.remove(id);
@@ -128,7 +146,7 @@ export class CalcGraph {
       },
       onMatchStarted: (policy, endpoint) => this.#resolver.onMatchStarted(policy, endpoint),
       onMatchStopped: (policy, endpoint) => this.#resolver.onMatchStopped(policy, endpoint),
-    });
+    };
   }
 
   /** Replaces the settings; takes effect at the next flush. */
@@ -177,7 +195,7 @@ export class CalcGraph {
       activeLocalEndpoints: this.#localEndpoints.size,
       activeLocalPolicies: this.#activeRules.activePolicies,
       activeLocalSelectors: this.#ipSets.size,
-      clusterPolicies: this.#policyKeys.size,
+      clusterPolicies: this.#policies.size,
       clusterWorkloadEndpoints: this.#workloads,
       clusterHostEndpoints: this.#hostEndpoints,
     };
@@ -264,9 +282,8 @@ export class CalcGraph {
   #onWorkload(key: WorkloadEndpointKey, given: ModelWorkloadEndpoint | null): void {
     const id = modelKeyText(key);
     const value = this.#admitted(id, key, given);
-    this.#workloads += Number(value !== null) - Number(this.#ipSets.hasItem(id));
-    if (value === null) this.#ipSets.deleteItem(id);
-    else this.#ipSets.setWorkload(id, value);
+    if (value === null) this.#workloads -= Number(this.#ipSets.deleteItem(id));
+    else this.#workloads += Number(this.#ipSets.setWorkload(id, value));
     this.#routeWorkload(id, key.hostname);
     if (key.hostname !== this.#hostname) return;
     this.#onLocal(id, value === null ? null : { key, value });
@@ -304,9 +321,8 @@ export class CalcGraph {
 
   #onHostEndpoint(key: HostEndpointKey, value: ModelHostEndpoint | null): void {
     const id = modelKeyText(key);
-    this.#hostEndpoints += Number(value !== null) - Number(this.#ipSets.hasItem(id));
-    if (value === null) this.#ipSets.deleteItem(id);
-    else this.#ipSets.setHostEndpoint(id, value);
+    if (value === null) this.#hostEndpoints -= Number(this.#ipSets.deleteItem(id));
+    else this.#hostEndpoints += Number(this.#ipSets.setHostEndpoint(id, value));
     if (key.hostname !== this.#hostname) return;
     this.#onLocal(id, value === null ? null : { key, value });
   }
@@ -323,25 +339,21 @@ export class CalcGraph {
     this.#activeRules.setEndpoint(id, endpoint.value.labels, endpoint.value.profileIds);
   }
 
-  #onPolicy(key: PolicyKey, value: ModelPolicy | null): void {
+  #onPolicy(key: PolicyKey, policy: ModelPolicy | null): void {
     const id = modelKeyText(key);
-    if (value === null) {
-      this.#activeRules.deletePolicy(id);
-      this.#resolver.deletePolicy(id);
-      this.#policyKeys.delete(id);
-      return;
-    }
-    this.#policyKeys.set(id, key);
-    this.#resolver.setPolicy(id, key, value);
-    this.#activeRules.setPolicy(id, value);
+    const before = this.#policies.get(id)?.policy;
+    if (policy === null) this.#policies.delete(id);
+    else this.#policies.set(id, { key, policy });
+    this.#resolver.onPolicy(id, before);
+    this.#activeRules.onPolicy(id);
   }
 
   #onPolicyActive(id: string, policy: ModelPolicy): void {
-    const key = this.#policyKeys.get(id);
-    if (key === undefined) return;
+    const placed = this.#policies.get(id);
+    if (placed === undefined) return;
     this.#setRules(id, policy, (rules) =>
       this.#sequencer.policies.update(id, {
-        id: { name: key.name, namespace: key.namespace, kind: key.policyKind },
+        id: idOf(placed.key),
         policy: {
           ...rules,
           untracked: policy.doNotTrack,

@@ -43,7 +43,8 @@ export interface NamedPortMatch {
 }
 
 export interface IpSetEvents {
-  onIpSetAdded(id: IpSetId, type: IpSetType): void;
+  /** `members`: what is told of members until this is called is in its answer. */
+  onIpSetAdded(id: IpSetId, type: IpSetType, members: () => Iterable<string>): void;
   onIpSetRemoved(id: IpSetId): void;
   onMemberAdded(id: IpSetId, member: string): void;
   onMemberRemoved(id: IpSetId, member: string): void;
@@ -62,22 +63,32 @@ interface IpSet {
   overlaps?: OverlapSuppressor;
 }
 
+const NONE: readonly never[] = Object.freeze([]);
 const PORT_PROTOCOLS = new Set(["tcp", "udp", "sctp"]);
 
 export class IpSetIndex {
   readonly #events: IpSetEvents;
   readonly #sets = new Map<IpSetId, IpSet>();
-  readonly #contributions = new Map<string, Contribution>();
-  readonly #index: LabelIndex<IpSetId, string>;
+  readonly #index: LabelIndex<IpSetId, string, Contribution>;
   readonly #services: ServiceIndex;
 
-  constructor(events: IpSetEvents) {
+  /** `profileLabels`: see the label index. */
+  constructor(events: IpSetEvents, profileLabels: Map<string, Labels>) {
     this.#events = events;
     this.#services = new ServiceIndex(events);
-    this.#index = new LabelIndex({
-      onMatchStarted: (set, item) => this.#add(set, this.#contributions.get(item)),
-      onMatchStopped: (set, item) => this.#remove(set, this.#contributions.get(item)),
-    });
+    this.#index = new LabelIndex<IpSetId, string, Contribution>(
+      {
+        onMatchStarted: (set, _, contribution) => this.#add(set, contribution),
+        onMatchStopped: (set, _, contribution) => this.#remove(set, contribution),
+        // New members come before old ones go, so that what stays is not told at all.
+        onDataChanged: (set, _, before, after) => {
+          if (sameContribution(before, after)) return;
+          this.#add(set, after);
+          this.#remove(set, before);
+        },
+      },
+      profileLabels,
+    );
   }
 
   /** Number of sets. */
@@ -90,22 +101,18 @@ export class IpSetIndex {
     return this.#services.hasSlices;
   }
 
-  hasItem(item: string): boolean {
-    return this.#contributions.has(item);
-  }
-
   /** Blocks of an item; none when it is not there. */
   netsOf(item: string): readonly string[] {
-    return this.#contributions.get(item)?.nets ?? [];
+    return this.#index.dataOf(item)?.nets ?? NONE;
   }
 
   items(): MapIterator<string> {
-    return this.#contributions.keys();
+    return this.#index.itemIds();
   }
 
   addSet(definition: IpSetDefinition): void {
     this.#sets.set(definition.id, { definition, members: new RefCounts() });
-    this.#events.onIpSetAdded(definition.id, definition.type);
+    this.#events.onIpSetAdded(definition.id, definition.type, () => this.#toldOf(definition.id));
     if (definition.selector !== undefined) {
       this.#index.setSelector(definition.id, definition.selector);
     }
@@ -120,24 +127,28 @@ export class IpSetIndex {
     this.#events.onIpSetRemoved(id);
   }
 
-  setWorkload(item: string, endpoint: ModelWorkloadEndpoint): void {
-    const nets = [...endpoint.ipv4Nets, ...endpoint.ipv6Nets];
-    this.#set(item, nets, endpoint);
+  /** Like the two below, returns whether the item is new. */
+  setWorkload(item: string, endpoint: ModelWorkloadEndpoint): boolean {
+    return this.#setEndpoint(item, endpoint.ipv4Nets, endpoint.ipv6Nets, endpoint);
   }
 
-  setHostEndpoint(item: string, endpoint: ModelHostEndpoint): void {
-    this.#set(item, [...endpoint.expectedIpv4Addrs, ...endpoint.expectedIpv6Addrs], endpoint);
+  setHostEndpoint(item: string, endpoint: ModelHostEndpoint): boolean {
+    return this.#setEndpoint(
+      item,
+      endpoint.expectedIpv4Addrs,
+      endpoint.expectedIpv6Addrs,
+      endpoint,
+    );
   }
 
-  setNetworkSet(item: string, set: ModelNetworkSet): void {
+  setNetworkSet(item: string, set: ModelNetworkSet): boolean {
     const nets = [...new Set(set.nets)].flatMap(withoutCatchAll);
-    this.#update(item, { nets, ports: [] });
-    this.#index.setItem(item, set.labels, set.profileIds);
+    return this.#index.setItem(item, set.labels, set.profileIds, { nets, ports: NONE });
   }
 
-  deleteItem(item: string): void {
-    this.#index.deleteItem(item);
-    this.#contributions.delete(item);
+  /** Returns whether it was there. */
+  deleteItem(item: string): boolean {
+    return this.#index.deleteItem(item);
   }
 
   setProfileLabels(name: string, labels: Labels | null): void {
@@ -148,41 +159,38 @@ export class IpSetIndex {
     this.#services.setSlice(key, slice);
   }
 
-  #set(
+  #setEndpoint(
     item: string,
-    addresses: readonly string[],
+    ipv4: readonly string[],
+    ipv6: readonly string[],
     endpoint: Pick<ModelWorkloadEndpoint, "ports" | "labels" | "profileIds">,
-  ): void {
-    const nets = addresses.length === 1 ? addresses.map(hostBlock) : unique(addresses);
-    this.#update(item, { nets, ports: endpoint.ports });
-    this.#index.setItem(item, endpoint.labels, endpoint.profileIds);
+  ): boolean {
+    const ports = endpoint.ports.length === 0 ? NONE : endpoint.ports;
+    const contribution = { nets: hostBlocks(ipv4, ipv6), ports };
+    return this.#index.setItem(item, endpoint.labels, endpoint.profileIds, contribution);
   }
 
-  /** New members come before old ones go, so that what stays is not told at all. */
-  #update(item: string, contribution: Contribution): void {
-    const before = this.#contributions.get(item);
-    this.#contributions.set(item, contribution);
-    if (before === undefined || sameContribution(before, contribution)) return;
-    for (const set of this.#index.matchesOfItem(item)) {
-      this.#add(set, contribution);
-      this.#remove(set, before);
-    }
-  }
-
-  #add(id: IpSetId, contribution: Contribution | undefined): void {
+  #add(id: IpSetId, contribution: Contribution): void {
     const set = this.#sets.get(id);
-    if (set === undefined || contribution === undefined) return;
+    if (set === undefined) return;
     for (const member of membersOf(set.definition, contribution)) {
       if (set.members.increment(member)) this.#tellAdded(id, set, member);
     }
   }
 
-  #remove(id: IpSetId, contribution: Contribution | undefined): void {
+  #remove(id: IpSetId, contribution: Contribution): void {
     const set = this.#sets.get(id);
-    if (set === undefined || contribution === undefined) return;
+    if (set === undefined) return;
     for (const member of membersOf(set.definition, contribution)) {
       if (set.members.decrement(member)) this.#tellRemoved(id, set, member);
     }
+  }
+
+  /** Members, without those inside others. */
+  #toldOf(id: IpSetId): Iterable<string> {
+    const set = this.#sets.get(id);
+    if (set?.definition.service !== undefined) return this.#services.membersOf(id);
+    return set?.overlaps?.published().map(formatCidr) ?? set?.members.keys() ?? NONE;
   }
 
   #tellAdded(id: IpSetId, set: IpSet, member: string): void {
@@ -210,17 +218,16 @@ export class IpSetIndex {
   }
 }
 
-function* membersOf(definition: IpSetDefinition, from: Contribution): Generator<string> {
-  const { namedPort } = definition;
-  if (namedPort === undefined) {
-    yield* from.nets;
-    return;
-  }
+/** Most sets are of blocks, whose list is there already. */
+function membersOf({ namedPort }: IpSetDefinition, from: Contribution): readonly string[] {
+  if (namedPort === undefined) return from.nets;
+  const members: string[] = [];
   for (const port of from.ports) {
     if (port.name !== namedPort.name || !PORT_PROTOCOLS.has(port.protocol)) continue;
     if (namedPort.protocol !== "any" && namedPort.protocol !== port.protocol) continue;
-    for (const net of from.nets) yield `${addressOf(net)},${port.protocol}:${port.port}`;
+    for (const net of from.nets) members.push(`${addressOf(net)},${port.protocol}:${port.port}`);
   }
+  return members;
 }
 
 function isSingleAddress(net: string): boolean {
@@ -232,15 +239,16 @@ function addressOf(block: string): string {
   return slash < 0 ? block : block.slice(0, slash);
 }
 
-/** The same text where it is one: what the input holds is not held twice. */
-function hostBlock(address: string): string {
-  if (address.includes("/") && isSingleAddress(address)) return address;
-  const ip = addressOf(address);
-  return `${ip}/${ip.includes(":") ? 128 : 32}`;
+/** Each once. What the input holds is not held twice: mostly it is one list of one block. */
+function hostBlocks(ipv4: readonly string[], ipv6: readonly string[]): readonly string[] {
+  const [only] = ipv4;
+  if (ipv4.length === 1 && ipv6.length === 0 && only?.endsWith("/32")) return ipv4;
+  return [...new Set([...ipv4, ...ipv6].map(hostBlock))];
 }
 
-function unique(addresses: readonly string[]): readonly string[] {
-  return [...new Set(addresses.map(hostBlock))];
+function hostBlock(address: string): string {
+  const ip = addressOf(address);
+  return `${ip}/${ip.includes(":") ? 128 : 32}`;
 }
 
 /** Interval sets of kernels cannot hold a block of length 0, but they can its halves. */

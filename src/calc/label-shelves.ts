@@ -24,8 +24,11 @@ const MAX_SINGLE_LABELS = 32;
 /** Labels that nothing asks for any more and that stay indexed: policies come and go. */
 const MAX_IDLE_LABELS = 16;
 
+/** When this few labels are asked for, asking an item for each is cheaper than going over its own. */
+const FEW_LABELS = 4;
+
 /** What lies in one place. Most places hold one thing, for which a set would be a big box. */
-type Place<T extends object> = T | Set<T>;
+export type Place<T extends object> = T | Set<T>;
 
 interface SelectorShelf<F extends object> {
   readonly byValue: Map<string, Place<F>>;
@@ -39,7 +42,9 @@ export class SelectorShelves<F extends Shelved> {
   /** Chooses the selector's place. */
   add(filed: F, items: Pick<ItemShelves<Labelled>, "cost">): void {
     let cheapest = Number.POSITIVE_INFINITY;
-    for (const [label, restriction] of filed.selector.restrictions) {
+    const { restrictions } = filed.selector;
+    const isOnly = restrictions.size === 1;
+    for (const [label, restriction] of restrictions) {
       const listed = restriction.mustHaveOneOfValues;
       const values = listed !== undefined && listed.length <= MANY_VALUES ? listed : undefined;
       if (isUnsatisfiable(restriction)) {
@@ -49,7 +54,7 @@ export class SelectorShelves<F extends Shelved> {
         return;
       }
       if (!restriction.mustBePresent) continue;
-      const cost = this.#cost(label, values) + items.cost(label, values);
+      const cost = isOnly ? 0 : this.#cost(label, values) + items.cost(label, values);
       if (cost >= cheapest) continue;
       cheapest = cost;
       filed.label = label;
@@ -71,19 +76,20 @@ export class SelectorShelves<F extends Shelved> {
     if (shelf.anyValue.size === 0 && shelf.byValue.size === 0) this.#shelves.delete(filed.label);
   }
 
-  /** Selectors that may match the item, perhaps some twice. */
-  eachCandidate(item: Labelled, visit: (filed: F) => void): void {
-    if (this.#shelves.size > 0) {
+  /** Appends the selectors that may match the item, perhaps some twice. */
+  collect(item: Labelled, into: F[]): void {
+    if (this.#shelves.size <= FEW_LABELS) {
+      for (const [label, shelf] of this.#shelves) {
+        const value = item.get(label);
+        if (value !== undefined) collectFrom(shelf, value, into);
+      }
+    } else {
       item.eachLabel((label, value) => {
         const shelf = this.#shelves.get(label);
-        if (shelf === undefined) return;
-        const ofValue = shelf.byValue.get(value);
-        if (ofValue instanceof Set) for (const filed of ofValue) visit(filed);
-        else if (ofValue !== undefined) visit(ofValue);
-        for (const filed of shelf.anyValue) visit(filed);
+        if (shelf !== undefined) collectFrom(shelf, value, into);
       });
     }
-    for (const filed of this.#unshelved) visit(filed);
+    for (const filed of this.#unshelved) into.push(filed);
   }
 
   #put(filed: F, label: string): void {
@@ -107,6 +113,17 @@ export class SelectorShelves<F extends Shelved> {
     for (const value of values) beside += sizeOf(shelf?.byValue.get(value));
     return 1e4 * beside + values.length;
   }
+}
+
+function collectFrom<F extends object>(
+  { byValue, anyValue }: SelectorShelf<F>,
+  value: string,
+  into: F[],
+): void {
+  const ofValue = byValue.get(value);
+  if (ofValue instanceof Set) for (const filed of ofValue) into.push(filed);
+  else if (ofValue !== undefined) into.push(ofValue);
+  for (const filed of anyValue) into.push(filed);
 }
 
 export class ItemShelves<T extends Labelled> {
@@ -142,7 +159,13 @@ export class ItemShelves<T extends Labelled> {
   }
 
   add(item: T): void {
-    if (!this.#hasAllLabels && this.#shelves.size === 0) return;
+    if (!this.#hasAllLabels && this.#shelves.size <= FEW_LABELS) {
+      for (const [label, shelf] of this.#shelves) {
+        const value = item.get(label);
+        if (value !== undefined) putInto(shelf, value, item);
+      }
+      return;
+    }
     item.eachLabel((label, value) => {
       const shelf = this.#shelfFor(label);
       if (shelf !== undefined) putInto(shelf, value, item);
@@ -151,7 +174,13 @@ export class ItemShelves<T extends Labelled> {
 
   /** Call before the item's labels, or those that it inherits, change. */
   remove(item: T): void {
-    if (this.#shelves.size === 0) return;
+    if (!this.#hasAllLabels && this.#shelves.size <= FEW_LABELS) {
+      for (const [label, shelf] of this.#shelves) {
+        const value = item.get(label);
+        if (value !== undefined) takeFrom(shelf, value, item);
+      }
+      return;
+    }
     item.eachLabel((label, value) => {
       const shelf = this.#shelves.get(label);
       if (shelf === undefined) return;
@@ -208,30 +237,41 @@ function sizeOf(place: object | undefined): number {
   return place instanceof Set ? place.size : 1;
 }
 
+/** What is in the place then. */
+export function putIn<T extends object>(place: Place<T> | undefined, one: T): Place<T> {
+  if (place === undefined || place === one) return one;
+  if (place instanceof Set) return place.add(one);
+  return new Set([place, one]);
+}
+
+/** What is in the place then; undefined: nothing. */
+export function takeOut<T extends object>(
+  place: Place<T> | undefined,
+  one: T,
+): Place<T> | undefined {
+  if (!(place instanceof Set)) return place === one ? undefined : place;
+  return place.delete(one) && place.size === 0 ? undefined : place;
+}
+
+export function thingsIn<T extends object>(place: Place<T> | undefined): Iterable<T> {
+  if (place === undefined) return [];
+  return place instanceof Set ? place : [place];
+}
+
 function putInto<T extends object>(shelf: Map<string, Place<T>>, value: string, one: T): void {
   const place = shelf.get(value);
-  if (place === undefined) shelf.set(value, one);
-  else if (place instanceof Set) place.add(one);
-  else if (place !== one) shelf.set(value, new Set([place, one]));
+  if (place instanceof Set) place.add(one);
+  else shelf.set(value, putIn(place, one));
 }
 
 function takeFrom<T extends object>(shelf: Map<string, Place<T>>, value: string, one: T): void {
   const place = shelf.get(value);
-  if (place instanceof Set) {
-    place.delete(one);
-    if (place.size === 0) shelf.delete(value);
-  } else if (place === one) {
-    shelf.delete(value);
-  }
+  if (place !== undefined && takeOut(place, one) === undefined) shelf.delete(value);
 }
 
 function* flatten<T extends object>(
   shelf: ReadonlyMap<string, Place<T>>,
   values: Iterable<string>,
 ): Generator<T, undefined> {
-  for (const value of values) {
-    const place = shelf.get(value);
-    if (place instanceof Set) yield* place;
-    else if (place !== undefined) yield place;
-  }
+  for (const value of values) yield* thingsIn(shelf.get(value));
 }

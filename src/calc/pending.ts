@@ -44,7 +44,7 @@ export class Pending<K, V> {
 
 interface Fresh {
   readonly type: IpSetType;
-  readonly members: Set<string>;
+  readonly members: () => Iterable<string>;
 }
 
 interface Delta {
@@ -52,7 +52,10 @@ interface Delta {
   readonly removed: Set<string>;
 }
 
-/** The same for IP sets, whose members come and go one by one. */
+/**
+ * The same for IP sets, whose members come and go one by one. Those of a set that was never told are
+ * asked for when it is.
+ */
 export class PendingIpSets {
   readonly #told = new Set<IpSetId>();
   readonly #live = new Set<IpSetId>();
@@ -60,12 +63,12 @@ export class PendingIpSets {
   readonly #deltas = new Map<IpSetId, Delta>();
   readonly #removes = new Set<IpSetId>();
 
-  add(id: IpSetId, type: IpSetType): void {
+  add(id: IpSetId, type: IpSetType, members: () => Iterable<string>): void {
     if (this.#live.has(id)) throw bug("IP set added twice", { id });
     this.#live.add(id);
     // A set that was to be removed is told anew as a whole instead.
     this.#removes.delete(id);
-    this.#fresh.set(id, { type, members: new Set() });
+    this.#fresh.set(id, { type, members });
   }
 
   remove(id: IpSetId): void {
@@ -76,21 +79,13 @@ export class PendingIpSets {
   }
 
   addMember(id: IpSetId, member: string): void {
-    const fresh = this.#fresh.get(id);
-    if (fresh !== undefined) {
-      fresh.members.add(member);
-      return;
-    }
+    if (this.#fresh.has(id)) return;
     const delta = this.#delta(id);
     if (!delta.removed.delete(member)) delta.added.add(member);
   }
 
   removeMember(id: IpSetId, member: string): void {
-    const fresh = this.#fresh.get(id);
-    if (fresh !== undefined) {
-      fresh.members.delete(member);
-      return;
-    }
+    if (this.#fresh.has(id)) return;
     const delta = this.#delta(id);
     if (!delta.added.delete(member)) delta.removed.add(member);
   }
@@ -98,7 +93,7 @@ export class PendingIpSets {
   flushFresh(emit: (id: IpSetId, type: IpSetType, members: readonly string[]) => void): void {
     for (const [id, { type, members }] of this.#fresh) {
       this.#told.add(id);
-      emit(id, type, [...members]);
+      emit(id, type, [...members()]);
     }
     this.#fresh.clear();
   }

@@ -9,7 +9,6 @@ import { compareBytes } from "#std";
 
 export interface PlacedPolicy {
   readonly key: PolicyKey;
-  readonly id: PolicyId;
   readonly policy: ModelPolicy;
 }
 
@@ -110,9 +109,14 @@ function addTier(
   for (const placed of policies) {
     if (!belongs(placed)) continue;
     const { types } = placed.policy;
-    if (types.includes("ingress")) ingressPolicies.push(placed.id);
-    if (types.includes("egress") && !ingressOnly) egressPolicies.push(placed.id);
+    const id = idOf(placed.key);
+    if (types.includes("ingress")) ingressPolicies.push(id);
+    if (types.includes("egress") && !ingressOnly) egressPolicies.push(id);
   }
   if (ingressPolicies.length + egressPolicies.length === 0) return;
   target.push({ name, ingressPolicies, egressPolicies, defaultAction });
+}
+
+export function idOf({ name, namespace, policyKind }: PolicyKey): PolicyId {
+  return { name, namespace, kind: policyKind };
 }

@@ -8,7 +8,6 @@ import type {
   ModelPolicy,
   ModelTier,
   ModelWorkloadEndpoint,
-  PolicyKey,
   WorkloadEndpointKey,
 } from "#model";
 import { MultiMap } from "#std";
@@ -26,32 +25,22 @@ export interface PolicyResolverEvents {
 export class PolicyResolver {
   readonly #events: PolicyResolverEvents;
   readonly #tiers = new Map<string, ModelTier>();
-  readonly #policies = new Map<string, PlacedPolicy>();
+  readonly #policies: ReadonlyMap<string, PlacedPolicy>;
   readonly #endpoints = new Map<string, LocalEndpoint>();
   readonly #policiesOf = new MultiMap<string, string>();
   readonly #endpointsOf = new MultiMap<string, string>();
-  readonly #policiesInTier = new MultiMap<string, string>();
   readonly #dirty = new Set<string>();
 
-  constructor(events: PolicyResolverEvents) {
+  /** `policies`: all there are, kept by the caller. */
+  constructor(events: PolicyResolverEvents, policies: ReadonlyMap<string, PlacedPolicy>) {
     this.#events = events;
+    this.#policies = policies;
   }
 
-  setPolicy(id: string, key: PolicyKey, policy: ModelPolicy): void {
-    const before = this.#policies.get(id)?.policy;
-    if (before !== undefined) this.#policiesInTier.delete(before.tier, id);
-    this.#policiesInTier.add(policy.tier, id);
-    const { name, namespace, policyKind: kind } = key;
-    this.#policies.set(id, { key, id: { name, namespace, kind }, policy });
-    if (before === undefined || placesDiffer(before, policy)) this.#touch(id);
-  }
-
-  deletePolicy(id: string): void {
-    const before = this.#policies.get(id)?.policy;
-    if (before === undefined) return;
-    this.#policiesInTier.delete(before.tier, id);
-    this.#policies.delete(id);
-    this.#touch(id);
+  /** `before` is what the policy was; it has changed, come or gone. */
+  onPolicy(id: string, before: ModelPolicy | undefined): void {
+    const after = this.#policies.get(id)?.policy;
+    if (before === undefined || after === undefined || placesDiffer(before, after)) this.#touch(id);
   }
 
   setTier(name: string, tier: ModelTier | null): void {
@@ -61,7 +50,9 @@ export class PolicyResolver {
     if (before?.order === tier?.order && before?.defaultAction === tier?.defaultAction) {
       if ((before === undefined) === (tier === null)) return;
     }
-    for (const policy of this.#policiesInTier.get(name)) this.#touch(policy);
+    for (const policy of this.#endpointsOf.keys()) {
+      if (this.#policies.get(policy)?.policy.tier === name) this.#touch(policy);
+    }
   }
 
   setEndpoint(id: string, endpoint: LocalEndpoint | null): void {

@@ -49,8 +49,8 @@ export class EventSequencer {
   readonly encapsulation = new Pending<"", Encapsulation>();
   readonly bgpConfig = new Pending<"", BgpConfigUpdate>();
 
-  onIpSetAdded(id: IpSetId, type: IpSetType): void {
-    this.#ipSets.add(id, type);
+  onIpSetAdded(id: IpSetId, type: IpSetType, members: () => Iterable<string>): void {
+    this.#ipSets.add(id, type, members);
   }
 
   onIpSetRemoved(id: IpSetId): void {

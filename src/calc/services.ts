@@ -56,6 +56,10 @@ export class ServiceIndex {
     for (const slice of this.#slicesOf.get(service)) this.#add(id, this.#slices.get(slice));
   }
 
+  membersOf(id: IpSetId): Iterable<string> {
+    return this.#sets.get(id)?.members.keys() ?? [];
+  }
+
   /** Tells nothing of the members; ids of other sets are ignored. */
   removeSet(id: IpSetId): void {
     const set = this.#sets.get(id);
@@ -67,7 +71,7 @@ export class ServiceIndex {
   #add(id: IpSetId, slice: Slice | undefined): void {
     const set = this.#sets.get(id);
     if (set === undefined || slice === undefined) return;
-    for (const member of membersOf(set.match, slice.value)) {
+    for (const member of membersIn(set.match, slice.value)) {
       if (set.members.increment(member)) this.#events.onMemberAdded(id, member);
     }
   }
@@ -75,13 +79,13 @@ export class ServiceIndex {
   #remove(id: IpSetId, slice: Slice): void {
     const set = this.#sets.get(id);
     if (set === undefined) return;
-    for (const member of membersOf(set.match, slice.value)) {
+    for (const member of membersIn(set.match, slice.value)) {
       if (set.members.decrement(member)) this.#events.onMemberRemoved(id, member);
     }
   }
 }
 
-function* membersOf(match: ServiceMatch, slice: ModelEndpointSlice): Generator<string> {
+function* membersIn(match: ServiceMatch, slice: ModelEndpointSlice): Generator<string> {
   for (const address of slice.addresses) {
     if (!match.withPorts) yield `${address}/${address.includes(":") ? 128 : 32}`;
     else for (const { protocol, port } of slice.ports) yield `${address},${protocol}:${port}`;

@@ -24,7 +24,6 @@ export class Selector {
    */
   readonly canonical: string;
   #uniqueId: string | undefined;
-  #restrictions: LabelRestrictions | undefined;
   #usedLabels: ReadonlySet<string> | undefined;
   #matchesRecord: ((labels: Labels) => boolean) | undefined;
   #matchesGetter: ((labels: LabelGetter) => boolean) | undefined;
@@ -39,9 +38,12 @@ export class Selector {
     return (this.#uniqueId ??= makeUniqueId("s", this.canonical));
   }
 
-  /** Conditions that labels must keep for a match to be possible. */
+  /**
+   * Conditions that labels must keep for a match to be possible. Derived anew each time: who asks,
+   * asks once, and a hundred thousand selectors would hold a map each.
+   */
   get restrictions(): LabelRestrictions {
-    return (this.#restrictions ??= restrictionsOf(this.node));
+    return restrictionsOf(this.node);
   }
 
   /** Every label that the result may depend on. */
@@ -62,9 +64,13 @@ export class Selector {
   }
 }
 
-/** Thousands of rules share few selectors, and a changed policy has mostly those it had before. */
-const recent = new Map<string, Selector>();
-const MOST_RECENT = 2048;
+/**
+ * Thousands of rules share few selectors, and a changed policy has mostly those it had before. The
+ * last so many are found again, and so are those of the generation before.
+ */
+let recent = new Map<string, Selector>();
+let older: ReadonlyMap<string, Selector> = new Map();
+const MOST_RECENT = 1024;
 /** So short a text keeps to either limit of depth. */
 const LONGEST_RECENT = 256;
 
@@ -84,13 +90,11 @@ export function parseComposedSelector(text: string): Selector {
 function parsed(text: string, maxDepth: number): Selector {
   const known = recent.get(text);
   if (known !== undefined) return known;
-  const selector = new Selector(parseSelectorNode(text, maxDepth));
+  const selector = older.get(text) ?? new Selector(parseSelectorNode(text, maxDepth));
   if (text.length > LONGEST_RECENT) return selector;
   if (recent.size >= MOST_RECENT) {
-    for (const oldest of recent.keys()) {
-      recent.delete(oldest);
-      break;
-    }
+    older = recent;
+    recent = new Map();
   }
   recent.set(text, selector);
   return selector;

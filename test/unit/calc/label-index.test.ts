@@ -25,6 +25,11 @@ const SELECTORS = [
 const labels = fc.dictionary(fc.constantFrom("a", "b"), fc.constantFrom("x", "y", "xy"), {
   noNullPrototype: true,
 });
+interface Labelled {
+  readonly labels: Record<string, string>;
+  readonly parents: readonly string[];
+}
+
 const item = fc.constantFrom("i1", "i2", "i3");
 const parent = fc.constantFrom("p1", "p2");
 const step = fc.oneof(
@@ -47,28 +52,35 @@ const step = fc.oneof(
 test("matches are those of brute force, and told exactly when they change", () => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 40 }), fc.nat({ max: 40 }), (steps, crowd) => {
-      const told = new Set<string>();
-      const index = new LabelIndex<number, string>({
-        onMatchStarted: (selector, id) => {
+      // Match → the data that were told last with it.
+      const told = new Map<string, number>();
+      const index = new LabelIndex<number, string, number>({
+        onMatchStarted: (selector, id, data) => {
           assert.ok(!told.has(`${selector} ${id}`), "started twice");
-          told.add(`${selector} ${id}`);
+          told.set(`${selector} ${id}`, data);
         },
-        onMatchStopped: (selector, id) => assert.ok(told.delete(`${selector} ${id}`)),
+        onMatchStopped: (selector, id, data) => {
+          assert.equal(told.get(`${selector} ${id}`), data);
+          told.delete(`${selector} ${id}`);
+        },
+        onDataChanged: (selector, id, before, after) => {
+          assert.equal(told.get(`${selector} ${id}`), before);
+          told.set(`${selector} ${id}`, after);
+        },
       });
       // Selectors of labels that nobody has; many of them make the index shelve all labels.
       for (let i = 0; i < crowd; i++) index.setSelector(100 + i, parseSelector(`has(other-${i})`));
-      const items = new Map<string, { labels: Record<string, string>; parents: string[] }>();
+      const items = new Map<string, Labelled & { readonly at: number }>();
       const parents = new Map<string, Record<string, string>>();
       const selectors = new Map<number, string>();
       for (const [at, one] of steps.entries()) {
         switch (one.op) {
           case "item":
-            items.set(one.id, one);
-            index.setItem(one.id, one.labels, one.parents);
+            assert.equal(index.setItem(one.id, one.labels, one.parents, at), !items.has(one.id));
+            items.set(one.id, { ...one, at });
             break;
           case "noItem":
-            items.delete(one.id);
-            index.deleteItem(one.id);
+            assert.equal(index.deleteItem(one.id), items.delete(one.id));
             break;
           case "parent":
             if (one.labels === null) parents.delete(one.id);
@@ -85,23 +97,39 @@ test("matches are those of brute force, and told exactly when they change", () =
         }
         index.deleteSelector(100 + at);
         const expected: string[] = [];
+        for (const [id, item_] of items) assert.equal(index.dataOf(id), item_.at);
         for (const [selector, text] of selectors) {
           for (const [id, own] of items) {
             // Own labels win, then the first parent that has the label.
             const inherited = own.parents.toReversed().map((name) => parents.get(name) ?? {});
             const effective = Object.assign({}, ...inherited, own.labels) as Record<string, string>;
-            if (parseSelector(text).matches(effective)) expected.push(`${selector} ${id}`);
+            if (!parseSelector(text).matches(effective)) continue;
+            expected.push(`${selector} ${id} ${own.at}`);
           }
         }
-        assert.deepEqual([...told].toSorted(), expected.toSorted());
+        const seen = [...told].map(([match, data]) => `${match} ${data}`);
+        assert.deepEqual(seen.toSorted(), expected.toSorted());
       }
     }),
     { numRuns: 500 },
   );
 });
 
+/** An index with the selectors that match now. */
+function indexWithMatches(): {
+  readonly index: LabelIndex<number, string>;
+  readonly matches: Set<number>;
+} {
+  const matches = new Set<number>();
+  const index = new LabelIndex<number, string>({
+    onMatchStarted: (selector) => void matches.add(selector),
+    onMatchStopped: (selector) => void matches.delete(selector),
+  });
+  return { index, matches };
+}
+
 test("a selector goes where few others are, whatever its text says first", () => {
-  const index = new LabelIndex<number, string>({ onMatchStarted() {}, onMatchStopped() {} });
+  const { index, matches } = indexWithMatches();
   let evaluated = 0;
   for (let i = 0; i < 1000; i++) {
     const selector = parseSelector(`(ns == "n") && (app == "a${i}")`);
@@ -112,17 +140,32 @@ test("a selector goes where few others are, whatever its text says first", () =>
     };
     index.setSelector(i, selector);
   }
-  index.setItem("i", { ns: "n", app: "a7" }, []);
-  assert.deepEqual(index.matchesOfItem("i"), [7]);
+  index.setItem("i", { ns: "n", app: "a7" }, [], undefined);
+  assert.deepEqual([...matches], [7]);
   assert.ok(evaluated < 5, `${evaluated} of 1000 selectors were evaluated`);
 });
 
 test("labels named like what every object has are labels like others", () => {
-  const index = new LabelIndex<number, string>({ onMatchStarted() {}, onMatchStopped() {} });
+  const { index, matches } = indexWithMatches();
   index.setSelector(1, parseSelector("has(constructor)"));
   index.setSelector(2, parseSelector("!has(toString)"));
-  index.setItem("plain", { a: "x" }, ["p"]);
-  assert.deepEqual(index.matchesOfItem("plain"), [2]);
+  index.setItem("plain", { a: "x" }, ["p"], undefined);
+  assert.deepEqual([...matches], [2]);
   index.setParent("p", { constructor: "c", toString: "t" });
-  assert.deepEqual(index.matchesOfItem("plain"), [1]);
+  assert.deepEqual([...matches], [1]);
+});
+
+test("items that list the same parents anew hear of the labels that they have now", () => {
+  const { index, matches } = indexWithMatches();
+  index.setSelector(1, parseSelector("has(late)"));
+  // Keeps the first parent while the second goes and comes.
+  index.setItem("other", {}, ["a"], undefined);
+  for (let round = 0; round < 2; round++) {
+    index.setItem("i", {}, ["a", "b"], undefined);
+    assert.deepEqual([...matches], []);
+    index.setParent("b", { late: "yes" });
+    assert.deepEqual([...matches], [1]);
+    index.deleteItem("i");
+    index.setParent("b", null);
+  }
 });
