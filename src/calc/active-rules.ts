@@ -65,6 +65,11 @@ export class ActiveRules {
     this.#index = new LabelIndex(indexEvents, profileLabels);
   }
 
+  /** Profiles that exist. */
+  get profileCount(): number {
+    return this.#profileRules.size;
+  }
+
   get activePolicies(): number {
     return this.#active.size;
   }

@@ -31,6 +31,7 @@ import {
 } from "./cluster-info.ts";
 import { emitEndpoint } from "./endpoint-messages.ts";
 import { IpSetIndex } from "./ip-sets.ts";
+import type { LabelIndexStatistics } from "./label-index.ts";
 import { LiveMigrations, type MigrationRole } from "./live-migrations.ts";
 import type { ToDataplane } from "./messages.ts";
 import { idOf, type PlacedPolicy } from "./policy-order.ts";
@@ -69,6 +70,11 @@ export interface GraphStatistics {
   readonly clusterPolicies: number;
   readonly clusterWorkloadEndpoints: number;
   readonly clusterHostEndpoints: number;
+  readonly clusterHosts: number;
+  readonly clusterProfiles: number;
+  readonly clusterTiers: number;
+  /** Of the index that IP sets get their members from. */
+  readonly labelIndex: LabelIndexStatistics;
 }
 
 interface WorkloadUpdate {
@@ -198,6 +204,10 @@ export class CalcGraph {
       clusterPolicies: this.#policies.size,
       clusterWorkloadEndpoints: this.#workloads,
       clusterHostEndpoints: this.#hostEndpoints,
+      clusterHosts: this.#routes.nodeCount,
+      clusterProfiles: this.#activeRules.profileCount,
+      clusterTiers: this.#resolver.tierCount,
+      labelIndex: this.#ipSets.labelIndexStatistics(),
     };
   }
 

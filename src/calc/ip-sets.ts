@@ -16,7 +16,7 @@ import type {
 import type { IpSetId } from "#policy";
 import type { Labels, Selector } from "#selector";
 import { RefCounts } from "#std";
-import { LabelIndex } from "./label-index.ts";
+import { LabelIndex, type LabelIndexStatistics } from "./label-index.ts";
 import type { IpSetType } from "./messages.ts";
 import { ServiceIndex } from "./services.ts";
 
@@ -99,6 +99,10 @@ export class IpSetIndex {
   /** Whether the endpoints of any service are known. */
   get knowsServices(): boolean {
     return this.#services.hasSlices;
+  }
+
+  labelIndexStatistics(): LabelIndexStatistics {
+    return this.#index.statistics();
   }
 
   /** Blocks of an item; none when it is not there. */

@@ -101,6 +101,17 @@ export interface LabelIndexEvents<S, I, D = undefined> {
   onDataChanged?(selector: S, item: I, before: D, after: D): void;
 }
 
+export interface LabelIndexStatistics {
+  readonly items: number;
+  /** Selectors that only items with a certain label are tried on. */
+  readonly optimizedSelectors: number;
+  /** Selectors that every item is tried on. */
+  readonly otherSelectors: number;
+  /** Since the start: how often a selector was tried on an item, and matched. */
+  readonly hits: number;
+  readonly misses: number;
+}
+
 export class LabelIndex<S, I, D = undefined> {
   readonly #events: LabelIndexEvents<S, I, D>;
   readonly #items = new Map<I, Item<S, I, D>>();
@@ -112,11 +123,24 @@ export class LabelIndex<S, I, D = undefined> {
   readonly #itemShelves = new ItemShelves<Item<S, I, D>>();
   readonly #scratch: Filed<S>[] = [];
   #mark = 0;
+  #hits = 0;
+  #misses = 0;
 
   /** `parentLabels` may be one for several indexes that are told the same of parents. */
   constructor(events: LabelIndexEvents<S, I, D>, parentLabels = new Map<string, Labels>()) {
     this.#events = events;
     this.#parentLabels = parentLabels;
+  }
+
+  statistics(): LabelIndexStatistics {
+    const otherSelectors = this.#selectorShelves.unshelvedCount;
+    return {
+      items: this.#items.size,
+      optimizedSelectors: this.#selectors.size - otherSelectors,
+      otherSelectors,
+      hits: this.#hits,
+      misses: this.#misses,
+    };
   }
 
   dataOf(id: I): D | undefined {
@@ -204,7 +228,7 @@ export class LabelIndex<S, I, D = undefined> {
     this.#selectorShelves.add(filed, this.#itemShelves);
     this.#itemShelves.claim(filed, this.#items.values());
     for (const item of this.#candidates(filed)) {
-      if (item.matches.includes(filed) || !selector.matchesWith(item)) continue;
+      if (item.matches.includes(filed) || !this.#isMatch(filed, item)) continue;
       item.matches = item.matches.length === 0 ? filed.alone : [...item.matches, filed];
       this.#started(filed, item);
     }
@@ -249,7 +273,7 @@ export class LabelIndex<S, I, D = undefined> {
     let now: Filed<S>[] | undefined;
     let started: Filed<S>[] | undefined;
     for (const filed of candidates) {
-      if (filed.mark === is || !filed.selector.matchesWith(item)) continue;
+      if (filed.mark === is || !this.#isMatch(filed, item)) continue;
       if (filed.mark !== was) (started ??= []).push(filed);
       filed.mark = is;
       (now ??= []).push(filed);
@@ -257,6 +281,13 @@ export class LabelIndex<S, I, D = undefined> {
     item.matches = (now?.length === 1 ? now[0]?.alone : now) ?? NO_MATCHES;
     for (const filed of started ?? NO_MATCHES) this.#started(filed, item);
     for (const filed of before) if (filed.mark !== is) this.#stopped(filed, item);
+  }
+
+  #isMatch({ selector }: Filed<S>, item: Item<S, I, D>): boolean {
+    const matches = selector.matchesWith(item);
+    if (matches) this.#hits++;
+    else this.#misses++;
+    return matches;
   }
 
   /** Good until the next call. */

@@ -39,6 +39,10 @@ export class SelectorShelves<F extends Shelved> {
   readonly #shelves = new Map<string, SelectorShelf<F>>();
   readonly #unshelved = new Set<F>();
 
+  get unshelvedCount(): number {
+    return this.#unshelved.size;
+  }
+
   /** Chooses the selector's place. */
   add(filed: F, items: Pick<ItemShelves<Labelled>, "cost">): void {
     let cheapest = Number.POSITIVE_INFINITY;

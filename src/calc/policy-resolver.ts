@@ -37,6 +37,10 @@ export class PolicyResolver {
     this.#policies = policies;
   }
 
+  get tierCount(): number {
+    return this.#tiers.size;
+  }
+
   /** `before` is what the policy was; it has changed, come or gone. */
   onPolicy(id: string, before: ModelPolicy | undefined): void {
     const after = this.#policies.get(id)?.policy;

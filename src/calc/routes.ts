@@ -63,6 +63,10 @@ export class RouteResolver {
     for (const cidr of this.#blocks.keys()) this.#claimBlock(cidr);
   }
 
+  get nodeCount(): number {
+    return this.#nodes.size;
+  }
+
   setPool(cidr: string, pool: ModelIpPool | null): void {
     const block = parseCidr(cidr);
     if (pool === null) this.#pools.delete(block);

@@ -11,7 +11,7 @@
 import type { FromDataplane, GraphSettings, ToDataplane } from "#calc";
 import type { Dataplane } from "#dataplane";
 import { logger } from "#log";
-import { counter, gauge } from "#metrics";
+import { counter, gauge, histogram } from "#metrics";
 import type { ModelUpdate } from "#model";
 import { messageOf } from "#std";
 import type { SyncCallbacks, SyncStatus } from "#sync";
@@ -37,6 +37,11 @@ const resyncs = counter("felix_resyncs_started", "Times a resync with the datast
 const updatesProcessed = counter(
   "felix_calc_graph_updates_processed",
   "Datastore updates the calculation graph has processed.",
+);
+
+const updateSeconds = histogram(
+  "felix_calc_graph_update_time_seconds",
+  "Time to take one batch of datastore updates into the calculation graph.",
 );
 
 /** What the agent needs of the calculation graph. */
@@ -165,6 +170,7 @@ export class Agent {
     }
     updatesProcessed.inc(updates.length);
     this.#options.graph.onUpdates(updates);
+    updateSeconds.observe((this.#options.nowMs() - eventMs) / 1000);
     if (this.#state.name === "running") this.#state.pipeline.onEvents(eventMs);
     if (configTouched) this.#proceed();
   }

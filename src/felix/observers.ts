@@ -11,7 +11,7 @@ import type {
 } from "#calc";
 import type { Datastore } from "#datastore";
 import { logCounts, logger } from "#log";
-import { gauge } from "#metrics";
+import { counter, gauge, type Counter, type Gauge, type Labels } from "#metrics";
 import { felixStatusPrefix } from "#model";
 import { messageOf } from "#std";
 import type { Agent } from "./agent.ts";
@@ -27,7 +27,8 @@ const log = logger("felix");
 const HEARTBEAT_MS = 5000;
 
 /** Felix's names for the sizes that the graph knows. */
-const graphGauges: Readonly<Record<keyof GraphStatistics, ReturnType<typeof gauge>>> = {
+type GraphCount = Exclude<keyof GraphStatistics, "labelIndex">;
+const graphGauges: Readonly<Record<GraphCount, Gauge>> = {
   activeLocalEndpoints: gauge("felix_active_local_endpoints", "Endpoints on this host."),
   activeLocalPolicies: gauge("felix_active_local_policies", "Policies that apply on this host."),
   activeLocalSelectors: gauge("felix_active_local_selectors", "IP sets in use on this host."),
@@ -37,7 +38,25 @@ const graphGauges: Readonly<Record<keyof GraphStatistics, ReturnType<typeof gaug
     "Workload endpoints in the cluster.",
   ),
   clusterHostEndpoints: gauge("felix_cluster_num_host_endpoints", "Host endpoints in the cluster."),
+  clusterHosts: gauge("felix_cluster_num_hosts", "Nodes in the cluster."),
+  clusterProfiles: gauge("felix_cluster_num_profiles", "Profiles in the cluster."),
+  clusterTiers: gauge("felix_cluster_num_tiers", "Tiers in the cluster."),
 };
+const ipSets = gauge("felix_ipsets_calico", "IP sets that the agent has in force.");
+const indexedItems = gauge(
+  "felix_label_index_num_endpoints",
+  "Endpoints and network sets in the index of labels.",
+);
+const indexedSelectors = gauge(
+  "felix_label_index_num_active_selectors",
+  "Selectors in the index of labels; optimized: only items with a certain label are tried.",
+  ["optimized"],
+);
+const selectorEvaluations = counter(
+  "felix_label_index_selector_evals",
+  "Times a selector was tried on an item, by result.",
+  ["result"],
+);
 const hostInfo = gauge("felix_host", "This host.", ["host"]);
 const logErrors = gauge("felix_log_errors", "Errors logged since the start.");
 
@@ -233,11 +252,23 @@ export class Observers {
   }
 
   #refreshGauges(): void {
-    for (const [name, value] of Object.entries(this.#options.statistics())) {
-      graphGauges[name as keyof GraphStatistics].set(value);
+    const { labelIndex, ...counts } = this.#options.statistics();
+    for (const [name, value] of Object.entries(counts)) {
+      graphGauges[name as GraphCount].set(value);
     }
+    ipSets.set(counts.activeLocalSelectors);
+    indexedItems.set(labelIndex.items);
+    indexedSelectors.set(labelIndex.optimizedSelectors, { optimized: "true" });
+    indexedSelectors.set(labelIndex.otherSelectors, { optimized: "false" });
+    advance(selectorEvaluations, labelIndex.hits, { result: "true" });
+    advance(selectorEvaluations, labelIndex.misses, { result: "false" });
     logErrors.set(logCounts().error + logCounts().fatal);
   }
+}
+
+/** To a number that somebody else counts. */
+function advance(to: Counter, value: number, labels: Labels): void {
+  to.inc(value - to.value(labels), labels);
 }
 
 function keyOf(id: WorkloadEndpointId): string {

@@ -11,7 +11,7 @@
 import type { ToDataplane } from "#calc";
 import type { ApplyResult, Dataplane } from "#dataplane";
 import { logger } from "#log";
-import { counter, histogram, LATENCY_BUCKETS } from "#metrics";
+import { counter, gauge, histogram, LATENCY_BUCKETS } from "#metrics";
 import { messageOf } from "#std";
 
 const log = logger("felix.pipeline");
@@ -24,6 +24,14 @@ const eventSeconds = histogram(
   "margay_datastore_to_kernel_seconds",
   "Time from a datastore event to the kernel's commit of its consequences.",
   [...LATENCY_BUCKETS],
+);
+const initialSeconds = gauge(
+  "felix_int_dataplane_initial_resync_time_seconds",
+  "Time that the first complete round took.",
+);
+const outputEvents = counter(
+  "felix_calc_graph_output_events",
+  "Messages that the calculation graph has put out.",
 );
 const failures = counter(
   "felix_int_dataplane_failures",
@@ -118,6 +126,9 @@ export class Pipeline {
       if (eventMs !== undefined && result.complete) {
         eventSeconds.observe((doneMs - eventMs) / 1000);
       }
+      if (result.complete && initialSeconds.value() === 0) {
+        initialSeconds.set((doneMs - startedMs) / 1000);
+      }
       this.#judge(result);
       onApplied?.(result);
     } catch (error) {
@@ -134,6 +145,7 @@ export class Pipeline {
     this.#options.flush((message) => {
       count += 1;
       messages.inc(1, { type: message.case });
+      outputEvents.inc();
       this.#options.onMessage?.(message);
       this.#options.dataplane.onMessage(message);
     });

@@ -44,7 +44,7 @@ export type {
 } from "./route/types.ts";
 export { FakeNftKernel, FakeNftTable, type FakeNftSet } from "./nft/fakeTable.ts";
 export { openNftTable, type NftTableOptions } from "./nft/kernelTable.ts";
-export type { NftApplyResult, NftTable } from "./nft/table.ts";
+export type { NftApplyResult, NftCounts, NftTable } from "./nft/table.ts";
 export type {
   ChainHook,
   CmpOp,

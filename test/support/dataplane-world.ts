@@ -77,6 +77,7 @@ export class DataplaneWorld {
       removeSet: unused,
       dirty: true,
       repairs: 0,
+      counts: () => ({ chains: 0, rules: 0, sets: 0, maps: 0 }),
       apply: () => {
         this.tableApplies++;
         if (this.tableError !== undefined) throw this.tableError;

@@ -8,6 +8,7 @@ import type {
   KeyType,
   NftApplyResult,
   NftChain,
+  NftCounts,
   NftElement,
   NftSet,
   NftTable,
@@ -39,6 +40,12 @@ export class MemoryNftTable implements NftTable {
   readonly calls = { setChain: 0, removeChain: 0, setSet: 0, removeSet: 0, add: 0, remove: 0 };
   readonly repairs = 0;
   dirty = false;
+
+  counts(): NftCounts {
+    const rules = this.chains.values().reduce((sum, chain) => sum + chain.rules.length, 0);
+    const maps = [...this.sets.values()].filter(({ set }) => set.data !== undefined).length;
+    return { chains: this.chains.size, rules, sets: this.sets.size - maps, maps };
+  }
 
   setChain(chain: NftChain): void {
     this.calls.setChain++;

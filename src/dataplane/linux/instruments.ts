@@ -1,5 +1,6 @@
 /** What the Linux dataplane counts. */
 import { counter, gauge } from "#metrics";
+import type { NftCounts } from "#netlink";
 
 export const rulesetRepairs = counter(
   "margay_ruleset_repairs",
@@ -19,3 +20,11 @@ export const workloadRoutes = gauge(
   "felix_route_table_num_routes",
   "Routes of the agent in the kernel.",
 );
+export const nftCalls = counter("felix_nft_calls", "Transactions sent to nf_tables.");
+export const nftErrors = counter("felix_nft_errors", "Transactions that nf_tables refused.");
+export const nftObjects: Readonly<Record<keyof NftCounts, ReturnType<typeof gauge>>> = {
+  chains: gauge("felix_nft_chains", "Chains in the policy table."),
+  rules: gauge("felix_nft_rules", "Rules in the policy table."),
+  sets: gauge("felix_nft_sets", "Sets in the policy table."),
+  maps: gauge("felix_nft_maps", "Maps in the policy table."),
+};

@@ -22,7 +22,15 @@ import {
   type EndpointStatus,
 } from "./endpoint-statuses.ts";
 import { HostPaths } from "./host-paths.ts";
-import { kernelWrites, partFailures, rulesetRepairs, workloadRoutes } from "./instruments.ts";
+import {
+  kernelWrites,
+  nftCalls,
+  nftErrors,
+  nftObjects,
+  partFailures,
+  rulesetRepairs,
+  workloadRoutes,
+} from "./instruments.ts";
 import type { PolicyCompiler } from "./nft/compiler.ts";
 import type { Sysctls } from "./sysctls.ts";
 import { endpointKey } from "./workload-addresses.ts";
@@ -180,11 +188,24 @@ export class LinuxDataplane implements Dataplane {
     for (let attempt = 1; ; attempt++) {
       for (const id of compiler.flush().problemsChanged) this.#statuses.touch(id);
       try {
-        return table.dirty ? table.apply().messages : 0;
+        const messages = table.dirty ? table.apply().messages : 0;
+        if (messages > 0) this.#countTransaction();
+        return messages;
       } catch (error) {
+        nftCalls.inc();
+        nftErrors.inc();
         if (attempt > MAX_ISOLATED || !compiler.isolate(error)) throw error;
       }
     }
+  }
+
+  #countTransaction(): void {
+    nftCalls.inc();
+    const counts = this.#parts.table.counts();
+    nftObjects.chains.set(counts.chains);
+    nftObjects.rules.set(counts.rules);
+    nftObjects.sets.set(counts.sets);
+    nftObjects.maps.set(counts.maps);
   }
 
   /** Undefined: there is no such endpoint. */

@@ -8,7 +8,7 @@ import { refusalError } from "../socket.ts";
 import { checkElement, elementKey, elementValue, type ElementKey } from "./elements.ts";
 import { encodeRule } from "./rule.ts";
 import { layoutOf } from "./sets.ts";
-import type { NftApplyResult, NftTable } from "./table.ts";
+import { countObjects, type NftApplyResult, type NftCounts, type NftTable } from "./table.ts";
 import type { NftChain, NftElement, NftSet, Verdict } from "./types.ts";
 
 export interface FakeNftSet {
@@ -60,6 +60,13 @@ export class FakeNftTable implements NftTable {
 
   get repairs(): number {
     return this.#repairs;
+  }
+
+  counts(): NftCounts {
+    return countObjects(
+      this.#chains.values(),
+      this.#sets.values().map(({ spec }) => spec),
+    );
   }
 
   get dirty(): boolean {

@@ -24,7 +24,7 @@ import {
 } from "./plan.ts";
 import { NftReader, type KernelSet, type KernelTable } from "./readback.ts";
 import { encodeRule } from "./rule.ts";
-import type { NftApplyResult, NftTable } from "./table.ts";
+import { countObjects, type NftApplyResult, type NftCounts, type NftTable } from "./table.ts";
 import type { NftChain, NftElement, NftSet } from "./types.ts";
 
 const ATTEMPTS = 20;
@@ -101,6 +101,13 @@ class KernelNftTable implements NftTable {
 
   get repairs(): number {
     return this.#repairs;
+  }
+
+  counts(): NftCounts {
+    return countObjects(
+      this.#chains.values(),
+      this.#sets.values().map(({ spec }) => spec),
+    );
   }
 
   get dirty(): boolean {

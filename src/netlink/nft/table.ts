@@ -11,6 +11,27 @@ export interface NftApplyResult {
   readonly generation: number;
 }
 
+/** What is wanted in the table; a map is no set here. */
+export interface NftCounts {
+  readonly chains: number;
+  readonly rules: number;
+  readonly sets: number;
+  readonly maps: number;
+}
+
+export function countObjects(
+  chains: Iterable<{ readonly rules: { readonly length: number } }>,
+  sets: Iterable<{ readonly data?: unknown }>,
+): NftCounts {
+  const counts = { chains: 0, rules: 0, sets: 0, maps: 0 };
+  for (const { rules } of chains) {
+    counts.chains++;
+    counts.rules += rules.length;
+  }
+  for (const { data } of sets) counts[data === undefined ? "sets" : "maps"]++;
+  return counts;
+}
+
 /**
  * Desired state is set by name and compared with the last state known to be in the kernel; only the
  * difference goes down, in one batch, all or nothing. Elements are the unit of churn: a delta of n
@@ -37,5 +58,7 @@ export interface NftTable {
   onForeignChange(callback: () => void): void;
   /** How often the table was found changed by others and repaired. */
   readonly repairs: number;
+  /** Costs a walk over all chains. */
+  counts(): NftCounts;
   close(): void;
 }

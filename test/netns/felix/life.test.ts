@@ -27,6 +27,10 @@ test("the life of the agent: waits, enforces, reports, and ends as it should", a
     assert.match(result.metrics, /^felix_active_local_endpoints 2$/m);
     assert.match(result.metrics, /^felix_resync_state 2$/m);
     assert.match(result.metrics, /^margay_datastore_to_kernel_seconds_count [1-9]/m);
+    assert.match(result.metrics, /^felix_nft_rules [1-9]/m);
+    assert.match(result.metrics, /^felix_calc_graph_output_events [1-9]/m);
+    assert.match(result.metrics, /^felix_int_dataplane_initial_resync_time_seconds 0\.\d/m);
+    assert.match(result.metrics, /^felix_label_index_num_endpoints [1-9]/m);
     assert.equal(result.status["/workload/k8s/default%2fa/endpoint/eth0"], '{"status":"up"}');
     const own = JSON.parse(result.status["/status"] ?? "{}") as { first_update?: boolean };
     assert.equal(own.first_update, true);

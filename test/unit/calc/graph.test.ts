@@ -185,6 +185,9 @@ test("statistics count what is there", () => {
     policy("q", { selector: "role == 'y'", types: ["Ingress"] }),
     workload("a", "10.0.0.1/32", { role: "x" }),
     workload("b", "10.0.0.2/32", {}, "there"),
+    v3("Node", { name: "there" }, { bgp: { ipv4Address: "192.0.2.2/24" } }),
+    v3("Profile", { name: "kns.ns" }, {}),
+    v3("Tier", { name: "late" }, {}),
   );
   graph.onUpdates(workload("a", "10.0.0.1/32", { role: "x" }));
   graph.onUpdates(deleted(workload("never", "10.0.0.9/32", {})));
@@ -195,6 +198,22 @@ test("statistics count what is there", () => {
     clusterPolicies: 2,
     clusterWorkloadEndpoints: 2,
     clusterHostEndpoints: 0,
+    clusterHosts: 1,
+    clusterProfiles: 1,
+    clusterTiers: 1,
+    labelIndex: { items: 2, optimizedSelectors: 0, otherSelectors: 0, hits: 0, misses: 0 },
+  });
+  const rule = { action: "Allow", source: { selector: "role == 'x'", notPorts: [] } };
+  const other = { action: "Allow", source: { selector: "role != 'x'" } };
+  graph.onUpdates(policy("p", { selector: "role == 'x'", ingress: [rule, other] }));
+  const { activeLocalSelectors, labelIndex } = graph.statistics();
+  assert.equal(activeLocalSelectors, 2);
+  assert.deepEqual(labelIndex, {
+    items: 2,
+    optimizedSelectors: 1,
+    otherSelectors: 1,
+    hits: 2,
+    misses: 1,
   });
 });
 
