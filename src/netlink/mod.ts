@@ -42,8 +42,8 @@ export type {
   RouteChange,
   RouteEvent,
 } from "./route/types.ts";
-export { FakeNftKernel, FakeNftTable, type FakeNftSet } from "./nft/fakeTable.ts";
-export { openNftTable, type NftTableOptions } from "./nft/kernelTable.ts";
+export { FakeNftKernel, FakeNftTable, type FakeNftSet } from "./nft/fake-table.ts";
+export { openNftTable, type NftTableOptions } from "./nft/kernel-table.ts";
 export type { NftApplyResult, NftCounts, NftTable } from "./nft/table.ts";
 export type {
   ChainHook,

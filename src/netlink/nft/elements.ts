@@ -16,8 +16,8 @@ import {
   NFTA_SET_ELEM,
   NFTA_SET_ELEM_LIST,
 } from "./constants.ts";
-import { decodeValue, decodeVerdict } from "./exprDecode.ts";
-import { encodeVerdict } from "./exprEncode.ts";
+import { decodeValue, decodeVerdict } from "./expr-decode.ts";
+import { encodeVerdict } from "./expr-encode.ts";
 import type { SetLayout } from "./sets.ts";
 import type { NftElement, Verdict } from "./types.ts";
 

@@ -11,8 +11,8 @@ import {
   UDATA_COMMENT_MAX,
   UDATA_RULE_COMMENT,
 } from "./constants.ts";
-import { decodeExprs } from "./exprDecode.ts";
-import { encodeExprs } from "./exprEncode.ts";
+import { decodeExprs } from "./expr-decode.ts";
+import { encodeExprs } from "./expr-encode.ts";
 import type { NftRule } from "./types.ts";
 
 export type RuleBytes = string;

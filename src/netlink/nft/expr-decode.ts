@@ -24,7 +24,7 @@ import {
   NFTA_FIB_F_PRESENT,
   PAYLOAD_BASES,
   REJECT_TYPES,
-} from "./exprEncode.ts";
+} from "./expr-encode.ts";
 import type { Expr, Reg, Verdict } from "./types.ts";
 
 /** Few expressions have more attributes; those beyond are none that this program writes. */
