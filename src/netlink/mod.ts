@@ -1,10 +1,5 @@
-export {
-  NetlinkReader,
-  NetlinkWriter,
-  readMessages,
-  type Mark,
-  type NetlinkMessage,
-} from "./bytes.ts";
+export { NetlinkReader, readMessages, type NetlinkMessage } from "./reader.ts";
+export { NetlinkWriter, type Mark } from "./writer.ts";
 export {
   errnoOf,
   NETLINK_NETFILTER,

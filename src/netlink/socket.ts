@@ -12,10 +12,9 @@ import {
   NLMSG_DONE,
   NLMSG_ERROR,
   NLMSG_HEADER,
-  numberMessages,
-  readMessages,
-  type NetlinkMessage,
-} from "./bytes.ts";
+} from "./frame.ts";
+import { readMessages, type NetlinkMessage } from "./reader.ts";
+import { numberMessages } from "./writer.ts";
 import * as ffi from "./ffi.ts";
 import { watchReadable } from "./readable.ts";
 

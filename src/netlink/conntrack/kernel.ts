@@ -8,13 +8,9 @@
  * the flows of all the others.
  */
 import { formatIp, ipBytes, ipFromBytes, type Ip } from "#ip";
-import {
-  NLA_F_NESTED,
-  NLM_F_REQUEST,
-  NetlinkWriter,
-  type NetlinkMessage,
-  type NetlinkReader,
-} from "../bytes.ts";
+import { NLA_F_NESTED, NLM_F_REQUEST } from "../frame.ts";
+import type { NetlinkMessage, NetlinkReader } from "../reader.ts";
+import { NetlinkWriter } from "../writer.ts";
 import { NETLINK_NETFILTER, NetlinkSocket } from "../socket.ts";
 
 const NFNL_SUBSYS_CTNETLINK = 1 << 8;

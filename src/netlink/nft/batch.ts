@@ -3,8 +3,15 @@
  * messages, END. The kernel takes all of it or nothing, and refuses with ERESTART when somebody
  * else committed since. The batch remembers what each message is about, to name what was refused.
  */
-import { NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_ECHO, NLM_F_REQUEST } from "../bytes.ts";
-import { NLA_MAX_LENGTH, NetlinkWriter, type Mark } from "../bytes.ts";
+import {
+  NLA_MAX_LENGTH,
+  NLM_F_ACK,
+  NLM_F_APPEND,
+  NLM_F_CREATE,
+  NLM_F_ECHO,
+  NLM_F_REQUEST,
+} from "../frame.ts";
+import { NetlinkWriter, type Mark } from "../writer.ts";
 import {
   DELCHAIN,
   DELOBJ,

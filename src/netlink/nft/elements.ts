@@ -4,7 +4,8 @@
  * (pipapo) it is one, with the last value of each field in NFTA_SET_ELEM_KEY_END.
  */
 import { inputError } from "#std";
-import { NetlinkWriter, type NetlinkMessage, type NetlinkReader } from "../bytes.ts";
+import type { NetlinkMessage, NetlinkReader } from "../reader.ts";
+import { NetlinkWriter } from "../writer.ts";
 import {
   NFT_DATA_VERDICT,
   NFT_SET_CONCAT,

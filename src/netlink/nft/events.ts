@@ -3,7 +3,7 @@
  * whether one of them touched our table. Our own are dropped by a filter in the kernel, so they
  * neither wake the process nor fill the buffer.
  */
-import type { NetlinkMessage } from "../bytes.ts";
+import type { NetlinkMessage } from "../reader.ts";
 import { NETLINK_NETFILTER, NetlinkSocket, type NetlinkEvent } from "../socket.ts";
 import {
   DELCHAIN,

@@ -2,7 +2,7 @@
  * Reads rule expressions from a kernel dump. `undefined` when a rule has an expression, or an
  * attribute of one, that this program never writes: such a rule is somebody else's.
  */
-import type { NetlinkReader } from "../bytes.ts";
+import type { NetlinkReader } from "../reader.ts";
 import {
   NFT_REG32_00,
   NFT_REG_VERDICT,

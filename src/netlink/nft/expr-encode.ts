@@ -4,7 +4,7 @@
  * only if this encoding of them is equal.
  */
 import { inputError, unreachable } from "#std";
-import type { NetlinkWriter } from "../bytes.ts";
+import type { NetlinkWriter } from "../writer.ts";
 import {
   NFT_REG32_00,
   NFT_REG_VERDICT,

@@ -3,27 +3,17 @@
  * else touched the table) → read back → `known` at a generation → commit that presumes it. Only
  * differences are ever sent, and nothing when there are none.
  */
-import { inputError, systemError } from "#std";
+import { systemError } from "#std";
 import type { Logger } from "#log";
-import { NetlinkWriter } from "../bytes.ts";
 import { NETLINK_NETFILTER, NetlinkSocket } from "../socket.ts";
+import { NetlinkWriter } from "../writer.ts";
 import type { NftBatch } from "./batch.ts";
-import type { NftFamily } from "./constants.ts";
-import { DesiredSet } from "./desired.ts";
 import { BULK_BYTES, NftCommitter, type CommitResult } from "./commit.ts";
+import type { NftFamily } from "./constants.ts";
 import { ForeignNames, NftEvents } from "./events.ts";
-import {
-  handlesAfter,
-  planBatch,
-  sameHook,
-  type DesiredChain,
-  type KnownChain,
-  type KnownSet,
-  type KnownTable,
-  type Plan,
-} from "./plan.ts";
-import { NftReader, type KernelSet, type KernelTable } from "./readback.ts";
-import { encodeRule } from "./rule.ts";
+import { planBatch, type KnownChain, type KnownTable, type Plan } from "./plan.ts";
+import { NftReader } from "./readback.ts";
+import { TableState } from "./table-state.ts";
 import { countObjects, type NftApplyResult, type NftCounts, type NftTable } from "./table.ts";
 import type { NftChain, NftElement, NftSet } from "./types.ts";
 
@@ -57,14 +47,8 @@ class KernelNftTable implements NftTable {
   readonly #reader: NftReader;
   readonly #events: NftEvents;
   readonly #committer: NftCommitter;
-  readonly #chains = new Map<string, DesiredChain>();
-  readonly #sets = new Map<string, DesiredSet>();
-  /** Sets that the kernel still has, with what is known of them, in case they come back. */
-  readonly #removedSets = new Map<string, DesiredSet>();
-  readonly #dirtyChains = new Set<string>();
-  readonly #dirtySets = new Set<string>();
+  readonly #state = new TableState();
   readonly #writer = new NetlinkWriter();
-  #known: KnownTable | undefined;
   /** What others touched and is to be read again. */
   #suspects = new ForeignNames();
   #applying = false;
@@ -88,7 +72,7 @@ class KernelNftTable implements NftTable {
     try {
       this.#events = new NftEvents(options.family, options.name, this.#socket.portId, {
         generation: (generation) => {
-          if (this.#known !== undefined) this.#known.generation = generation;
+          if (this.#state.known !== undefined) this.#state.known.generation = generation;
         },
         touched: (names, reason) => this.#touched(names, reason),
       });
@@ -105,88 +89,39 @@ class KernelNftTable implements NftTable {
 
   counts(): NftCounts {
     return countObjects(
-      this.#chains.values(),
-      this.#sets.values().map(({ spec }) => spec),
+      this.#state.chains.values(),
+      this.#state.sets.values().map(({ spec }) => spec),
     );
   }
 
   get dirty(): boolean {
+    const { known, dirtyChains, dirtySets } = this.#state;
     const { chains, sets } = this.#suspects;
-    return (
-      this.#known === undefined ||
-      this.#dirtyChains.size + this.#dirtySets.size > 0 ||
-      chains.size + sets.size > 0
-    );
+    return known === undefined || dirtyChains.size + dirtySets.size + chains.size + sets.size > 0;
   }
 
   setChain(chain: NftChain): void {
-    const rules = chain.rules.map((rule) => encodeRule(rule));
-    const desired = { name: chain.name, hook: chain.hook, rules };
-    this.#chains.set(chain.name, desired);
-    this.#noteChain(chain.name);
+    this.#state.setChain(chain);
   }
 
   removeChain(name: string): void {
-    if (this.#chains.delete(name)) this.#noteChain(name);
+    this.#state.removeChain(name);
   }
 
   setSet(spec: NftSet, elements: Iterable<NftElement>): void {
-    const fresh = new DesiredSet(spec);
-    const current = this.#sets.get(spec.name) ?? this.#removedSets.get(spec.name);
-    const set = current?.layout.signature === fresh.layout.signature ? current : fresh;
-    set.replace(elements);
-    this.#removedSets.delete(spec.name);
-    this.#sets.set(spec.name, set);
-    this.#noteSet(spec.name, set);
+    this.#state.setSet(spec, elements);
   }
 
   addElements(name: string, elements: Iterable<NftElement>): void {
-    const set = this.#setNamed(name);
-    set.add(elements);
-    this.#noteSet(name, set);
+    this.#state.addElements(name, elements);
   }
 
   removeElements(name: string, elements: Iterable<NftElement>): void {
-    const set = this.#setNamed(name);
-    set.remove(elements);
-    this.#noteSet(name, set);
+    this.#state.removeElements(name, elements);
   }
 
   removeSet(name: string): void {
-    const set = this.#sets.get(name);
-    if (set === undefined) return;
-    this.#sets.delete(name);
-    if (this.#known?.sets.has(name) === true) {
-      this.#removedSets.set(name, set);
-      this.#dirtySets.add(name);
-    } else {
-      this.#dirtySets.delete(name);
-    }
-  }
-
-  #setNamed(name: string): DesiredSet {
-    const set = this.#sets.get(name);
-    if (set === undefined) throw inputError("no-such-set", `no set ${name} in the table`);
-    return set;
-  }
-
-  #noteSet(name: string, set: DesiredSet): void {
-    if (set.dirty) this.#dirtySets.add(name);
-    else this.#dirtySets.delete(name);
-  }
-
-  #noteChain(name: string): void {
-    const known = this.#known?.chains.get(name);
-    const chain = this.#chains.get(name);
-    if (!sameChain(chain, known)) {
-      this.#dirtyChains.add(name);
-      return;
-    }
-    this.#dirtyChains.delete(name);
-    // Equal rules are held once.
-    if (chain !== undefined && known !== undefined) {
-      this.#chains.set(name, { ...chain, rules: known.rules });
-    }
+    this.#state.removeSet(name);
   }
 
   apply(): NftApplyResult {
@@ -205,11 +140,12 @@ class KernelNftTable implements NftTable {
   #applyUntilAgreed(): NftApplyResult {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       this.#events.drain();
-      const known = this.#known === undefined ? this.#readBack() : this.#refresh(this.#known);
+      const before = this.#state.known;
+      const known = before === undefined ? this.#readBack() : this.#refresh(before);
       if (known === undefined) continue;
       const plan = this.#plan(known);
       // The plan asks for handles and may find that the chain is not what it was.
-      if (this.#known === undefined) continue;
+      if (this.#state.known === undefined) continue;
       const messages = plan.batch.items.length;
       if (messages > 0 && !this.#commit(plan.batch, known)) continue;
       this.#settle(known, plan);
@@ -227,10 +163,10 @@ class KernelNftTable implements NftTable {
       table: this.#options.name,
       writer: this.#writer,
       known,
-      chains: this.#chains,
-      sets: this.#sets,
-      dirtyChains: this.#dirtyChains,
-      dirtySets: this.#dirtySets,
+      chains: this.#state.chains,
+      sets: this.#state.sets,
+      dirtyChains: this.#state.dirtyChains,
+      dirtySets: this.#state.dirtySets,
       handlesOf: (chain, was) => this.#handlesOf(chain, was),
     });
   }
@@ -240,7 +176,7 @@ class KernelNftTable implements NftTable {
     const same =
       rules.length === known.rules.length && rules.every((rule, i) => rule === known.rules[i]);
     if (!same) {
-      this.#known = undefined;
+      this.#state.known = undefined;
       return undefined;
     }
     known.handles = handles;
@@ -249,25 +185,9 @@ class KernelNftTable implements NftTable {
 
   #readBack(): KnownTable {
     const kernel = this.#reader.table();
-    const known = knownFrom(kernel);
-    this.#known = known;
     this.#suspects = new ForeignNames();
-    const wanted = new Set([...this.#dirtyChains, ...this.#dirtySets]);
-    this.#dirtyChains.clear();
-    this.#dirtySets.clear();
-    this.#removedSets.clear();
-    for (const name of new Set([...this.#chains.keys(), ...known.chains.keys()])) {
-      this.#noteChain(name);
-    }
-    for (const [name, set] of this.#sets) {
-      const found = kernel.sets.get(name);
-      const usable = found?.layout.signature === set.layout.signature;
-      set.known(usable ? found.elements : undefined);
-      this.#noteSet(name, set);
-    }
-    for (const name of known.sets.keys()) if (!this.#sets.has(name)) this.#dirtySets.add(name);
-    const different = [...this.#dirtyChains, ...this.#dirtySets].some((name) => !wanted.has(name));
-    if (this.#foreign && (different || known.objects.length > 0)) this.#damaged = true;
+    const { known, news } = this.#state.adopt(kernel);
+    if (this.#foreign && (news || kernel.objects.length > 0)) this.#damaged = true;
     return known;
   }
 
@@ -275,43 +195,20 @@ class KernelNftTable implements NftTable {
   #refresh(known: KnownTable): KnownTable | undefined {
     const { chains, sets } = this.#suspects;
     if (chains.size + sets.size === 0) return known;
-    const wanted = new Set([...this.#dirtyChains, ...this.#dirtySets]);
-    for (const name of chains) {
-      const found = this.#reader.chain(name);
-      if (found === undefined) known.chains.delete(name);
-      else known.chains.set(name, found);
-      this.#noteChain(name);
-    }
-    for (const name of sets) this.#refreshSet(known, name);
+    const wanted = this.#state.pending();
+    for (const name of chains) this.#state.adoptChain(known, name, this.#reader.chain(name));
+    for (const name of sets) this.#state.adoptSet(known, name, this.#reader.set(name));
     if (this.#reader.generation() !== known.generation) {
       this.#events.drain();
       // Not explained by what was heard: trust nothing.
-      if (this.#reader.generation() !== known.generation) this.#known = undefined;
+      if (this.#reader.generation() !== known.generation) this.#state.known = undefined;
       return undefined;
     }
-    const dirty = [
-      ...[...chains].filter((name) => this.#dirtyChains.has(name)),
-      ...[...sets].filter((name) => this.#dirtySets.has(name)),
-    ];
-    if (dirty.some((name) => !wanted.has(name))) this.#damaged = true;
+    const touched = [...chains, ...sets];
+    const now = this.#state.pending();
+    if (touched.some((name) => now.has(name) && !wanted.has(name))) this.#damaged = true;
     this.#suspects = new ForeignNames();
     return known;
-  }
-
-  #refreshSet(known: KnownTable, name: string): void {
-    const found = this.#reader.set(name);
-    if (found === undefined) known.sets.delete(name);
-    else known.sets.set(name, knownSet(found));
-    this.#removedSets.delete(name);
-    const set = this.#sets.get(name);
-    if (set === undefined) {
-      if (found === undefined) this.#dirtySets.delete(name);
-      else this.#dirtySets.add(name);
-      return;
-    }
-    const usable = found?.layout.signature === set.layout.signature;
-    set.known(usable ? found.elements : undefined);
-    this.#noteSet(name, set);
   }
 
   /** False: somebody committed in between; try again. Throws when the kernel refuses. */
@@ -321,16 +218,16 @@ class KernelNftTable implements NftTable {
     try {
       result = this.#committer.commit(batch, known);
     } catch (error) {
-      this.#known = undefined;
+      this.#state.known = undefined;
       throw error;
     }
     if (result === "outdated") {
       // If the events explain the new generation, only what they name is to be read again.
       this.#events.drain();
-      if (known.generation === before) this.#known = undefined;
+      if (known.generation === before) this.#state.known = undefined;
       return false;
     }
-    if (result === "partly") this.#known = undefined;
+    if (result === "partly") this.#state.known = undefined;
     if (result === "missed") {
       this.#missed = true;
       this.#touched("all", "missed");
@@ -339,24 +236,9 @@ class KernelNftTable implements NftTable {
   }
 
   #settle(known: KnownTable, plan: Plan): void {
-    known.exists ||= this.#chains.size + this.#sets.size > 0;
-    known.objects = [];
-    for (const name of this.#dirtyChains) if (!this.#chains.has(name)) known.chains.delete(name);
-    for (const edit of plan.edits) {
-      const { name, hook, rules } = edit.chain;
-      known.chains.set(name, { hook, rules, handles: handlesAfter(edit, plan.batch) });
-    }
-    for (const name of this.#dirtySets) {
-      const set = this.#sets.get(name);
-      set?.committed();
-      if (set === undefined) known.sets.delete(name);
-    }
-    for (const [name, set] of plan.sets) known.sets.set(name, set);
-    this.#dirtyChains.clear();
-    this.#dirtySets.clear();
-    this.#removedSets.clear();
+    this.#state.settle(known, plan);
     // After a bulk commit others may have come unnoticed.
-    if (this.#known !== undefined) this.#foreign = false;
+    if (this.#state.known !== undefined) this.#foreign = false;
     if (!this.#damaged) return;
     this.#damaged = false;
     this.#repairs++;
@@ -372,7 +254,7 @@ class KernelNftTable implements NftTable {
       for (const name of names.sets) this.#suspects.sets.add(name);
     }
     const { chains, sets } = this.#suspects;
-    if (names === "all" || chains.size + sets.size > MOST_SUSPECTS) this.#known = undefined;
+    if (names === "all" || chains.size + sets.size > MOST_SUSPECTS) this.#state.known = undefined;
     this.#options.log?.debug("nf_tables table must be read back", {
       table: this.#options.name,
       reason,
@@ -395,28 +277,4 @@ class KernelNftTable implements NftTable {
     this.#events.close();
     this.#socket.close();
   }
-}
-
-function sameChain(desired: DesiredChain | undefined, known: KnownChain | undefined): boolean {
-  if (desired === undefined || known === undefined) return desired === known;
-  return (
-    sameHook(desired.hook, known.hook) &&
-    desired.hook?.policy === known.hook?.policy &&
-    desired.rules.length === known.rules.length &&
-    desired.rules.every((rule, index) => rule === known.rules[index])
-  );
-}
-
-function knownFrom(kernel: KernelTable): KnownTable {
-  return {
-    exists: kernel.exists,
-    generation: kernel.generation,
-    chains: new Map(kernel.chains),
-    sets: new Map([...kernel.sets].map(([name, set]) => [name, knownSet(set)])),
-    objects: kernel.objects,
-  };
-}
-
-function knownSet({ layout, capacity }: KernelSet): KnownSet {
-  return { signature: layout.signature, capacity };
 }

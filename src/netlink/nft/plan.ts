@@ -3,7 +3,7 @@
  * asks for: what is deleted first (rules, then the elements and sets that they used, then chains,
  * which rules and verdict maps point to), then chains, sets, elements and at last the rules.
  */
-import type { NetlinkWriter } from "../bytes.ts";
+import type { NetlinkWriter } from "../writer.ts";
 import { NftBatch } from "./batch.ts";
 import type { NftFamily } from "./constants.ts";
 import type { DesiredSet } from "./desired.ts";

@@ -3,7 +3,8 @@
  * generation. Other tables are skipped as they come by.
  */
 import { systemError } from "#std";
-import { NetlinkWriter, type NetlinkMessage, type NetlinkReader } from "../bytes.ts";
+import type { NetlinkMessage, NetlinkReader } from "../reader.ts";
+import { NetlinkWriter } from "../writer.ts";
 import { errnoOf, type NetlinkSocket } from "../socket.ts";
 import { beginNft } from "./batch.ts";
 import {

@@ -3,7 +3,8 @@
  * in a message and at the same time the value by which rules are compared. A ruleset held this way
  * takes a fraction of the memory of expression objects.
  */
-import { NetlinkWriter, type NetlinkReader } from "../bytes.ts";
+import type { NetlinkReader } from "../reader.ts";
+import { NetlinkWriter } from "../writer.ts";
 import {
   NFTA_EXPR,
   NFTA_LIST_ELEM,

@@ -4,7 +4,7 @@
  * and the map's data. 100,000 addresses take about 3 MB.
  */
 import { inputError } from "#std";
-import type { NetlinkWriter } from "../bytes.ts";
+import type { NetlinkWriter } from "../writer.ts";
 import {
   NFT_DATA_VERDICT,
   NFT_SET_CONCAT,

@@ -3,14 +3,9 @@
  * (uapi/linux/rtnetlink.h, if_link.h, neighbour.h).
  */
 import { cidrOf, ipBytes, ipFromBytes, macBytes, macFromBytes, type Ip, type IpFamily } from "#ip";
-import {
-  NLM_F_CREATE,
-  NLM_F_REPLACE,
-  NLM_F_REQUEST,
-  type NetlinkMessage,
-  type NetlinkReader,
-  type NetlinkWriter,
-} from "../bytes.ts";
+import { NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST } from "../frame.ts";
+import type { NetlinkMessage, NetlinkReader } from "../reader.ts";
+import type { NetlinkWriter } from "../writer.ts";
 import * as C from "./constants.ts";
 import type { InterfaceAddress, Link, Neighbour, Route, RouteChange } from "./types.ts";
 

@@ -5,7 +5,9 @@
  */
 import type { IpFamily } from "#ip";
 import { bug } from "#std";
-import { NLM_F_REPLACE, NetlinkWriter, type NetlinkMessage } from "../bytes.ts";
+import { NLM_F_REPLACE } from "../frame.ts";
+import type { NetlinkMessage } from "../reader.ts";
+import { NetlinkWriter } from "../writer.ts";
 import type { FilterInstruction } from "../ffi.ts";
 import {
   errnoOf,

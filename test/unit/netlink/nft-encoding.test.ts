@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
-import { NetlinkWriter } from "../../../src/netlink/bytes.ts";
+import { NetlinkWriter } from "../../../src/netlink/writer.ts";
 import { NftBatch } from "../../../src/netlink/nft/batch.ts";
 import { elementKey, elementValue, encodeElement } from "../../../src/netlink/nft/elements.ts";
 import { commonEnds, handlesAfter, planBatch } from "../../../src/netlink/nft/plan.ts";
