@@ -7,6 +7,7 @@ export {
   type EndpointToHostAction,
   type FailsafePort,
   type LogRateLimit,
+  type NatConfig,
   type NftPolicyConfig,
 } from "./linux/nft/config.ts";
 export { openLinuxDataplane } from "./linux/open.ts";

@@ -8,6 +8,7 @@ import {
   type FailsafePort,
   type LinuxDataplaneConfig,
   type LogRateLimit,
+  type NatConfig,
   type NftPolicyConfig,
 } from "#dataplane";
 import { parseIp } from "#ip";
@@ -82,8 +83,27 @@ function policyConfig(values: FelixValues): NftPolicyConfig {
     ...(rateLimit === undefined ? {} : { logActionRateLimit: rateLimit }),
     workloadSourceSpoofing: values.WorkloadSourceSpoofing === "Any" ? "Any" : "Disabled",
     markMask: values.NftablesMarkMask,
+    nat: natConfig(values),
+    serviceLoopPrevention:
+      values.ServiceLoopPrevention === "" ? "Disabled" : values.ServiceLoopPrevention,
+    externalNodes: values.ExternalNodesCIDRList,
     failsafeInboundPorts: values.FailsafeInboundHostPorts.map(failsafePort),
     failsafeOutboundPorts: values.FailsafeOutboundHostPorts.map(failsafePort),
+  };
+}
+
+function natConfig(values: FelixValues): NatConfig {
+  const {
+    NATOutgoingAddress: outgoingAddress,
+    NATPortRange: portRange,
+    IptablesNATOutgoingInterfaceFilter: outgoingInterface,
+  } = values;
+  return {
+    ...(outgoingAddress === "" ? {} : { outgoingAddress }),
+    ...(portRange === undefined ? {} : { portRange }),
+    ...(outgoingInterface === "" ? {} : { outgoingInterface }),
+    excludeHosts: values.NATOutgoingExclusions === "IPPoolsAndHostIPs",
+    floatingIps: values.FloatingIPs === "Enabled",
   };
 }
 

@@ -47,6 +47,7 @@ export type {
   Expr,
   KeyType,
   MetaKey,
+  NatPorts,
   NftChain,
   NftElement,
   NftRule,

@@ -224,6 +224,7 @@ function runExpr(
     case "exthdr":
     case "fib":
     case "masq":
+    case "nat":
     case "notrack":
       throw new Error(`expression ${expr.type} is not interpreted`);
     default:

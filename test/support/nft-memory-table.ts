@@ -217,8 +217,15 @@ export class MemoryNftTable implements NftTable {
         return write(expr.dreg, expr.data.length);
       case "fib":
         return write(expr.dreg, 4);
-      case "exthdr":
       case "masq":
+        if (expr.ports !== undefined) read(expr.ports.min, 4);
+        if (expr.ports !== undefined) read(expr.ports.max, 4);
+        return;
+      case "nat":
+        if (expr.ports !== undefined) read(expr.ports.min, 4);
+        if (expr.ports !== undefined) read(expr.ports.max, 4);
+        return read(expr.address, expr.family === 4 ? 4 : 16);
+      case "exthdr":
         throw new Error(`${where}: ${expr.type} is not checked here`);
       default:
         return unreachable(expr);
@@ -238,7 +245,7 @@ export class MemoryNftTable implements NftTable {
     if (isMap !== (expr.dreg !== undefined)) throw new Error(`${where}: map or set? ${expr.set}`);
     if ((held.set.data === "verdict") !== (expr.dreg === "verdict"))
       throw new Error(`${where}: data`);
-    if (typeof expr.dreg === "number") write(expr.dreg, 4);
+    if (typeof expr.dreg === "number") write(expr.dreg, held.set.data === "ipv6_addr" ? 16 : 4);
   }
 
   /** NFT_JUMP_STACK_SIZE is 16, and the kernel refuses loops. */

@@ -5,6 +5,12 @@ import { enterNetworkNamespace } from "#netlink";
 
 export type Outcome = "open" | "refused" | "timeout";
 
+/** What a connection came to, and as whom the other side sees this one: `address port`. */
+export interface Contact {
+  readonly outcome: Outcome;
+  readonly seenAs: string;
+}
+
 type Request =
   | { readonly op: "listen"; readonly port: number }
   | {
@@ -12,6 +18,10 @@ type Request =
       readonly address: string;
       readonly port: number;
       readonly timeoutMs: number;
+      /** Its own address. */
+      readonly from?: string;
+      /** Waits for what the other side says. */
+      readonly listens?: boolean;
     };
 
 export class TcpPeer {
@@ -28,14 +38,20 @@ export class TcpPeer {
     await this.#ask({ op: "listen", port });
   }
 
-  connect(address: string, port: number, timeoutMs = 400): Promise<Outcome> {
-    return this.#ask({ op: "connect", address, port, timeoutMs });
+  async connect(address: string, port: number, timeoutMs = 400): Promise<Outcome> {
+    return (await this.#ask({ op: "connect", address, port, timeoutMs })).outcome;
   }
 
-  #ask(request: Request): Promise<Outcome> {
+  /** `from`: its own address. The other side must be a `TcpPeer` too. */
+  contact(address: string, port: number, from?: string): Promise<Contact> {
+    const own = from === undefined ? {} : { from };
+    return this.#ask({ op: "connect", address, port, timeoutMs: 400, listens: true, ...own });
+  }
+
+  #ask(request: Request): Promise<Contact> {
     const answered = this.#last.then(
       () =>
-        new Promise<Outcome>((resolve, reject) => {
+        new Promise<Contact>((resolve, reject) => {
           this.#worker.once("message", resolve);
           this.#worker.once("error", reject);
           // oxlint-disable-next-line unicorn/require-post-message-target-origin -- no window
@@ -53,19 +69,30 @@ export class TcpPeer {
 
 function answer(request: Request): void {
   // oxlint-disable-next-line unicorn/require-post-message-target-origin -- no window
-  const done = (outcome: Outcome): void => parentPort?.postMessage(outcome);
+  const done = (contact: Contact): void => parentPort?.postMessage(contact);
   if (request.op === "listen") {
-    createServer((socket) => socket.end()).listen(request.port, "::", () => done("open"));
+    createServer((socket) => {
+      socket.on("error", () => {});
+      const address = (socket.remoteAddress ?? "").replace("::ffff:", "");
+      socket.end(`${address} ${socket.remotePort}`);
+    }).listen(request.port, "::", () => done({ outcome: "open", seenAs: "" }));
     return;
   }
-  const socket = connect({ host: request.address, port: request.port });
+  const { address: host, port, from, listens } = request;
+  const socket = connect({ host, port, ...(from === undefined ? {} : { localAddress: from }) });
+  let seenAs = "";
   const finish = (outcome: Outcome): void => {
     socket.destroy();
     clearTimeout(timer);
-    done(outcome);
+    done({ outcome, seenAs });
   };
   const timer = setTimeout(() => finish("timeout"), request.timeoutMs);
-  socket.once("connect", () => finish("open"));
+  if (listens === true) {
+    socket.on("data", (chunk) => {
+      seenAs += chunk.toString();
+    });
+    socket.once("end", () => finish("open"));
+  } else socket.once("connect", () => finish("open"));
   socket.once("error", () => finish("refused"));
 }
 

@@ -35,6 +35,33 @@ export function makeHost(): void {
   run("ip", "link", "set", "lo", "up");
 }
 
+/** Addresses of the host and of what is beyond it, on one link. */
+export const UPLINK = {
+  host: { ipv4: "10.0.0.11", ipv6: "2001:db8:9::11" },
+  outside: { ipv4: "10.0.0.99", ipv6: "2001:db8:9::99" },
+} as const;
+
+/** A network beyond the host, in namespace `outside`: what has no other way goes there and back. */
+export function plugOutside(moreAddresses: readonly string[] = []): void {
+  const { host, outside } = UPLINK;
+  const inside = (...args: string[]): string => run("ip", "-n", "outside", ...args);
+  run("ip", "netns", "add", "outside");
+  run("ip", "netns", "exec", "outside", "sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0");
+  run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", "outside");
+  run("ip", "link", "set", "eth0", "up");
+  inside("link", "set", "lo", "up");
+  inside("link", "set", "eth0", "up");
+  run("ip", "addr", "add", `${host.ipv4}/24`, "dev", "eth0");
+  run("ip", "addr", "add", `${host.ipv6}/64`, "dev", "eth0", "nodad");
+  inside("addr", "add", `${outside.ipv4}/24`, "dev", "eth0");
+  inside("addr", "add", `${outside.ipv6}/64`, "dev", "eth0", "nodad");
+  for (const address of moreAddresses) inside("addr", "add", address, "dev", "lo");
+  run("ip", "route", "add", "default", "via", outside.ipv4);
+  run("ip", "-6", "route", "add", "default", "via", outside.ipv6);
+  inside("route", "add", "default", "via", host.ipv4);
+  inside("-6", "route", "add", "default", "via", host.ipv6);
+}
+
 export function plug({ name, interfaceName, mac, ipv4, ipv6 }: Pod): void {
   const inside = (...args: string[]): string => run("ip", "-n", name, ...args);
   run("ip", "netns", "add", name);

@@ -71,8 +71,10 @@ export class HostPaths {
     );
     this.#hostAddresses = new HostAddresses(this.#interfaces);
     const linkByIndex = (index: number): Link | undefined => this.#interfaces.byIndex(index);
-    this.#addresses = new WorkloadAddresses(config.policy.ipv6Support ? [4, 6] : [4], (name) =>
-      this.#interfaces.byName(name),
+    const { ipv6Support, nat } = config.policy;
+    this.#addresses = new WorkloadAddresses(
+      { families: ipv6Support ? [4, 6] : [4], floatingIps: nat.floatingIps },
+      (name) => this.#interfaces.byName(name),
     );
     this.#routes = new RouteDriver({
       kernel,

@@ -36,12 +36,17 @@ export class WorkloadAddresses {
   readonly #keysByInterface = new MultiMap<string, string>();
   readonly #keysByAddress = new MultiMap<string, string>();
   readonly #families: readonly IpFamily[];
+  readonly #floatingIps: boolean;
   readonly #linkByName: (name: string) => Link | undefined;
   readonly #dirty = new Map<string, Cidr>();
 
-  /** Addresses of other families are left alone. */
-  constructor(families: readonly IpFamily[], linkByName: (name: string) => Link | undefined) {
+  /** Addresses of other families are left alone; floating ones count if there shall be such. */
+  constructor(
+    { families, floatingIps }: { families: readonly IpFamily[]; floatingIps: boolean },
+    linkByName: (name: string) => Link | undefined,
+  ) {
     this.#families = families;
+    this.#floatingIps = floatingIps;
     this.#linkByName = linkByName;
   }
 
@@ -74,7 +79,11 @@ export class WorkloadAddresses {
   set(id: WorkloadEndpointId, endpoint: WorkloadEndpoint): void {
     const key = endpointKey(id);
     this.remove(id);
-    const addresses = addressesOf(endpoint, this.#families);
+    const nets = [...endpoint.ipv4Nets, ...endpoint.ipv6Nets];
+    if (this.#floatingIps) {
+      nets.push(...[...endpoint.ipv4Nat, ...endpoint.ipv6Nat].map(({ extIp }) => extIp));
+    }
+    const addresses = addressesOf(nets, this.#families);
     this.#entries.set(key, { id, endpoint, addresses });
     for (const text of addresses.keys()) this.#keysByAddress.add(text, key);
     this.#keysByInterface.add(endpoint.name, key);
@@ -142,9 +151,9 @@ function better(a: AddressTarget, b: AddressTarget): boolean {
 }
 
 /** What is no network is left out: the policy table reports it as the endpoint's problem. */
-function addressesOf(endpoint: WorkloadEndpoint, families: readonly IpFamily[]): Map<string, Cidr> {
+function addressesOf(nets: readonly string[], families: readonly IpFamily[]): Map<string, Cidr> {
   const addresses = new Map<string, Cidr>();
-  for (const text of [...endpoint.ipv4Nets, ...endpoint.ipv6Nets]) {
+  for (const text of nets) {
     const cidr = tryParseCidrOrIp(text);
     if (cidr !== undefined && families.includes(cidr.family)) addresses.set(formatCidr(cidr), cidr);
   }

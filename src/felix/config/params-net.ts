@@ -223,8 +223,8 @@ export const POLICY_PARAMS = {
   ServiceLoopPrevention: param(
     oneOf("Drop", "Reject", "Disabled"),
     "Drop",
-    "",
-    "Packets to service addresses without a service.",
+    "used",
+    "What becomes of forwarded packets to service addresses that nobody translated.",
   ),
   SidecarAccelerationEnabled: param(bool, "false", "", "Socket maps for sidecars."),
   XDPEnabled: param(bool, "true", "", "XDP for untracked host policy."),
@@ -258,7 +258,7 @@ export const POLICY_PARAMS = {
   IptablesNATOutgoingInterfaceFilter: param(
     ifaceParam,
     "",
-    "",
+    "used",
     "Interface that outgoing NAT is limited to.",
   ),
   IstioAmbientMode: param(enabled, "Disabled", "", "Istio's ambient mesh."),
@@ -266,20 +266,25 @@ export const POLICY_PARAMS = {
 } as const;
 
 export const NAT_TUNNEL_PARAMS = {
-  FloatingIPs: param(enabled, "Disabled", "", "Floating addresses from pod annotations."),
-  NATPortRange: param(portRange, "", "", "Source ports of outgoing NAT."),
-  NATOutgoingAddress: param(ipv4, "", "", "Source address of outgoing NAT."),
+  FloatingIPs: param(enabled, "Disabled", "used", "Translate floating addresses of workloads."),
+  NATPortRange: param(portRange, "", "used", "Source ports of outgoing NAT."),
+  NATOutgoingAddress: param(
+    ipv4,
+    "",
+    "used",
+    "Source address of outgoing NAT instead of the interface's.",
+  ),
   NATOutgoingExclusions: param(
     oneOf("IPPoolsOnly", "IPPoolsAndHostIPs"),
     "IPPoolsOnly",
-    "",
+    "used",
     "Destinations without outgoing NAT.",
   ),
   KubeNodePortRanges: param(portRangeList, "30000:32767", "", "Ports of Kubernetes node ports."),
   ExternalNodesCIDRList: param(
     cidrList,
     "",
-    "die v3=externalNodesList",
+    "die used v3=externalNodesList",
     "Nodes of others that may send us tunnel packets.",
   ),
   VXLANEnabled: param(optionalBool, "", "", "VXLAN whatever the IP pools say."),

@@ -25,7 +25,7 @@ import type { NftElement, Verdict } from "./types.ts";
 /** A key of four bytes as a signed big-endian number, another as code units 0–255. */
 export type ElementKey = number | string;
 /**
- * Set: "". Map: its data, four bytes as a number, or the bytes of NFTA_SET_ELEM_DATA. Interval: one
+ * Set: "". Map: its data, four bytes as a number, others as the bytes of NFTA_SET_ELEM_DATA. Interval: one
  * code unit for the length of the end, the end, the data.
  */
 export type ElementValue = number | string;
@@ -84,8 +84,15 @@ export function elementValue(layout: SetLayout, element: NftElement): ElementVal
 
 function dataValue(data: NftElement["data"]): ElementValue {
   if (data === undefined) return NO_VALUE;
-  if (data instanceof Uint8Array) return beNumber(data);
+  if (data instanceof Uint8Array) return data.length === 4 ? beNumber(data) : valueBytes(data);
   return verdictBytes(data);
+}
+
+/** The bytes inside NFTA_SET_ELEM_DATA. */
+function valueBytes(data: Uint8Array): string {
+  scratch.reset();
+  scratch.attrBytes(NFTA_DATA_VALUE, data);
+  return scratch.latin1Since(0);
 }
 
 const SIMPLE_VERDICTS = new Map<string, string>();
@@ -165,7 +172,7 @@ function writeData(writer: NetlinkWriter, value: ElementValue): void {
 }
 
 function writeIntervalData(writer: NetlinkWriter, layout: SetLayout, data: string): void {
-  if (layout.dataType === NFT_DATA_VERDICT) {
+  if (layout.dataType === NFT_DATA_VERDICT || layout.dataLen !== 4) {
     writeData(writer, data);
     return;
   }
@@ -247,7 +254,7 @@ function decodeData(data: NetlinkReader, layout: SetLayout): ElementValue | unde
     return verdict === undefined ? undefined : verdictBytes(verdict);
   }
   const bytes = decodeValue(data);
-  return bytes === undefined ? undefined : beNumber(bytes);
+  return bytes === undefined ? undefined : dataValue(bytes);
 }
 
 function joined(end: string, data: ElementValue): string {

@@ -17,7 +17,9 @@ import {
   CT_KEYS,
   FIB_RESULTS,
   META_KEYS,
-  NF_NAT_RANGE_PROTO_RANDOM_FULLY,
+  NAT_FAMILIES,
+  NAT_RANGE,
+  NAT_TYPES,
   NFT_EXTHDR_F_PRESENT,
   NFT_LIMIT_F_INV,
   NFT_LOOKUP_F_INV,
@@ -25,7 +27,7 @@ import {
   PAYLOAD_BASES,
   REJECT_TYPES,
 } from "./expr-encode.ts";
-import type { Expr, Reg, Verdict } from "./types.ts";
+import type { Expr, NatPorts, Reg, Verdict } from "./types.ts";
 
 /** Few expressions have more attributes; those beyond are none that this program writes. */
 const MOST_ATTRIBUTES = 16;
@@ -161,6 +163,21 @@ function complete<T extends Record<string, unknown>>(
   return fields as { [Field in keyof T]: Exclude<T[Field], undefined> };
 }
 
+/** Undefined: with flags that this program never sets. */
+function natRange(
+  flags: number,
+  min: number | undefined,
+  max: number | undefined,
+): { readonly fullyRandom: boolean; readonly ports?: NatPorts } | undefined {
+  const fullyRandom = (flags & NAT_RANGE.fullyRandom) !== 0;
+  const ports = (flags & NAT_RANGE.ports) !== 0;
+  if ((flags & ~(NAT_RANGE.fullyRandom | NAT_RANGE.ports)) !== 0) return undefined;
+  if (ports !== (min !== undefined)) return undefined;
+  if (!ports) return { fullyRandom };
+  const range = complete({ min: register(min), max: register(max) });
+  return range === undefined ? undefined : { fullyRandom, ports: range };
+}
+
 const DECODERS: Readonly<Record<string, Decoder>> = {
   payload(a) {
     // A source register means that the packet is written to.
@@ -278,10 +295,23 @@ const DECODERS: Readonly<Record<string, Decoder>> = {
   },
   notrack: () => ({ type: "notrack" }),
   masq(a) {
-    const flags = a.u32(1) ?? 0;
-    if ((flags & ~NF_NAT_RANGE_PROTO_RANDOM_FULLY) !== 0 || a.u32(2) !== undefined)
-      return undefined;
-    return { type: "masq", fullyRandom: flags !== 0 };
+    const range = natRange(a.u32(1) ?? 0, a.u32(2), a.u32(3));
+    return range === undefined ? undefined : { type: "masq", ...range };
+  },
+  nat(a) {
+    const range = natRange((a.u32(7) ?? 0) & ~NAT_RANGE.mapIps, a.u32(5), a.u32(6));
+    // One address, not a range of them.
+    if (range === undefined || a.u32(3) !== a.u32(4)) return undefined;
+    const number = a.u32(2);
+    const family: 4 | 6 | undefined =
+      number === NAT_FAMILIES[4] ? 4 : number === NAT_FAMILIES[6] ? 6 : undefined;
+    return complete({
+      type: "nat" as const,
+      kind: nameOf(NAT_TYPES, a.u32(1)),
+      family,
+      address: register(a.u32(3)),
+      ...range,
+    });
   },
   reject(a) {
     const rejectType = nameOf(REJECT_TYPES, a.u32(1));

@@ -65,7 +65,12 @@ export const NFT_LIMIT_F_INV = 1;
 const LIMIT_BURST_DEFAULT = 5;
 /** NFT_LOGLEVEL_WARNING: what the kernel takes when neither level nor group is given. */
 const LOG_LEVEL_DEFAULT = 4;
-export const NF_NAT_RANGE_PROTO_RANDOM_FULLY = 1 << 4;
+/** enum nft_nat_types */
+export const NAT_TYPES = { snat: 0, dnat: 1 } as const;
+/** NFPROTO_IPV4 and NFPROTO_IPV6, uapi/linux/netfilter.h. */
+export const NAT_FAMILIES = { 4: 2, 6: 10 } as const;
+/** NF_NAT_RANGE_*, uapi/linux/netfilter/nf_nat.h. */
+export const NAT_RANGE = { mapIps: 1 << 0, ports: 1 << 1, fullyRandom: 1 << 4 } as const;
 /** NF_LOG_PREFIXLEN - 1 */
 const LOG_PREFIX_MAX = 127;
 const REGISTERS = 16;
@@ -178,7 +183,10 @@ function encodeExprData(writer: NetlinkWriter, expr: Expr): void {
     case "notrack":
       return;
     case "masq":
-      if (expr.fullyRandom === true) writer.attrU32Be(1, NF_NAT_RANGE_PROTO_RANDOM_FULLY);
+      encodeMasq(writer, expr);
+      return;
+    case "nat":
+      encodeNat(writer, expr);
       return;
     case "reject":
       writer.attrU32Be(1, REJECT_TYPES[expr.rejectType]);
@@ -196,6 +204,35 @@ function encodeLookup(writer: NetlinkWriter, expr: Extract<Expr, { type: "lookup
     writer.attrU32Be(3, expr.dreg === "verdict" ? NFT_REG_VERDICT : register(expr.dreg));
   }
   if (expr.invert === true) writer.attrU32Be(5, NFT_LOOKUP_F_INV);
+}
+
+/** The port range alone does nothing without its flag, which the kernel does not set of itself. */
+function encodeMasq(writer: NetlinkWriter, expr: Extract<Expr, { type: "masq" }>): void {
+  const flags = natFlags(expr);
+  if (flags !== 0) writer.attrU32Be(1, flags);
+  if (expr.ports === undefined) return;
+  writer.attrU32Be(2, register(expr.ports.min));
+  writer.attrU32Be(3, register(expr.ports.max));
+}
+
+function encodeNat(writer: NetlinkWriter, expr: Extract<Expr, { type: "nat" }>): void {
+  writer.attrU32Be(1, NAT_TYPES[expr.kind]);
+  writer.attrU32Be(2, NAT_FAMILIES[expr.family]);
+  // A range of one address, as the kernel reports it.
+  writer.attrU32Be(3, register(expr.address));
+  writer.attrU32Be(4, register(expr.address));
+  if (expr.ports !== undefined) {
+    writer.attrU32Be(5, register(expr.ports.min));
+    writer.attrU32Be(6, register(expr.ports.max));
+  }
+  writer.attrU32Be(7, NAT_RANGE.mapIps | natFlags(expr));
+}
+
+function natFlags(expr: Extract<Expr, { type: "masq" | "nat" }>): number {
+  return (
+    (expr.ports === undefined ? 0 : NAT_RANGE.ports) |
+    (expr.fullyRandom === true ? NAT_RANGE.fullyRandom : 0)
+  );
 }
 
 function encodeVerdictExpr(writer: NetlinkWriter, verdict: Verdict): void {

@@ -80,7 +80,7 @@ export function layoutOf(set: NftSet): SetLayout {
     keyType: fields.reduce((sum, { number }) => (sum << TYPE_BITS) | number, 0),
     keyLen: concat ? fields.reduce((sum, { len }) => sum + pad4(len), 0) : first.len,
     dataType: dataTypeOf(set.data),
-    dataLen: set.data === "mark" ? DATATYPES.mark.len : 0,
+    dataLen: set.data === undefined || set.data === "verdict" ? 0 : DATATYPES[set.data].len,
     fieldLens: concat && interval ? fields.map(({ len }) => len) : [],
   });
 }
@@ -151,7 +151,7 @@ function setUserdata(set: NftSet): Uint8Array {
   const order = set.key.length === 1 && first !== undefined ? DATATYPES[first].byteOrder : MIXED;
   const parts: Uint8Array[] = [byteOrderTriple(UDATA_SET.keyByteOrder, order)];
   if (set.data !== undefined) {
-    const dataOrder = set.data === "mark" ? HOST_ENDIAN : MIXED;
+    const dataOrder = set.data === "verdict" ? MIXED : DATATYPES[set.data].byteOrder;
     parts.push(byteOrderTriple(UDATA_SET.dataByteOrder, dataOrder));
   }
   if (set.comment !== undefined && set.comment !== "") {

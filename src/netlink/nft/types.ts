@@ -105,12 +105,26 @@ export type Expr =
       readonly level?: number;
     }
   | { readonly type: "notrack" }
-  | { readonly type: "masq"; readonly fullyRandom?: boolean }
+  | { readonly type: "masq"; readonly ports?: NatPorts; readonly fullyRandom?: boolean }
+  | {
+      readonly type: "nat";
+      readonly kind: "snat" | "dnat";
+      readonly family: 4 | 6;
+      readonly address: Reg;
+      readonly ports?: NatPorts;
+      readonly fullyRandom?: boolean;
+    }
   | {
       readonly type: "reject";
       readonly rejectType: "icmp-unreach" | "tcp-rst" | "icmpx-unreach";
       readonly code: number;
     };
+
+/** Registers with the first and the last port, both included. */
+export interface NatPorts {
+  readonly min: Reg;
+  readonly max: Reg;
+}
 
 export interface NftRule {
   readonly exprs: readonly Expr[];
@@ -148,7 +162,7 @@ export interface NftSet {
   readonly name: string;
   readonly key: readonly KeyType[];
   /** A map's data; `verdict` = verdict map. */
-  readonly data?: "verdict" | "mark";
+  readonly data?: "verdict" | "mark" | "ipv4_addr" | "ipv6_addr";
   /** CIDRs and ranges instead of single values (elements are then half-open ranges, see NftElement). */
   readonly interval?: boolean;
   readonly comment?: string;

@@ -192,12 +192,65 @@ const SAMPLES: readonly Sample[] = [
 const RAW: readonly Sample[] = [
   { title: "notrack", exprs: [{ type: "notrack" }], shown: /notrack/u },
 ];
+/** For a protocol that has ports: nft shows the range only behind one. */
+const PORTS_1000_TO_2000: readonly Expr[] = [
+  { type: "meta", key: "l4proto", dreg: 0 },
+  { type: "cmp", op: "eq", sreg: 0, data: bytes(6) },
+  { type: "immediate", dreg: 1, data: bytes(0x03, 0xe8) },
+  { type: "immediate", dreg: 2, data: bytes(0x07, 0xd0) },
+];
 const NAT: readonly Sample[] = [
   { title: "masq", exprs: [{ type: "masq" }], shown: /masquerade/u },
   {
     title: "masq at random",
     exprs: [{ type: "masq", fullyRandom: true }],
     shown: /masquerade fully-random/u,
+  },
+  {
+    title: "masq with ports",
+    exprs: [...PORTS_1000_TO_2000, { type: "masq", ports: { min: 1, max: 2 } }],
+    shown: /masquerade to :1000-2000/u,
+  },
+  {
+    title: "snat at random",
+    exprs: [
+      { type: "immediate", dreg: 0, data: bytes(1, 2, 3, 4) },
+      { type: "nat", kind: "snat", family: 4, address: 0, fullyRandom: true },
+    ],
+    shown: /snat ip to 1\.2\.3\.4 fully-random/u,
+  },
+  {
+    title: "snat with ports",
+    exprs: [
+      ...PORTS_1000_TO_2000,
+      { type: "immediate", dreg: 0, data: bytes(1, 2, 3, 4) },
+      { type: "nat", kind: "snat", family: 4, address: 0, ports: { min: 1, max: 2 } },
+    ],
+    shown: /snat ip to 1\.2\.3\.4:1000-2000/u,
+  },
+  {
+    title: "snat by map",
+    exprs: [
+      { type: "meta", key: "nfproto", dreg: 0 },
+      { type: "cmp", op: "eq", sreg: 0, data: bytes(10) },
+      { type: "payload", base: "network", offset: 8, len: 16, dreg: 0 },
+      { type: "lookup", set: "address6", sreg: 0, dreg: 0 },
+      { type: "nat", kind: "snat", family: 6, address: 0 },
+    ],
+    shown: /snat ip6 to ip6 saddr map @address6/u,
+  },
+];
+const DNAT: readonly Sample[] = [
+  {
+    title: "dnat by map",
+    exprs: [
+      { type: "meta", key: "nfproto", dreg: 0 },
+      { type: "cmp", op: "eq", sreg: 0, data: bytes(2) },
+      { type: "payload", base: "network", offset: 16, len: 4, dreg: 0 },
+      { type: "lookup", set: "address4", sreg: 0, dreg: 0 },
+      { type: "nat", kind: "dnat", family: 4, address: 0 },
+    ],
+    shown: /dnat ip to ip daddr map @address4/u,
   },
 ];
 
@@ -215,6 +268,26 @@ const SETS: readonly { readonly set: NftSet; readonly elements: readonly NftElem
   {
     set: { name: "m", key: ["ipv4_addr"], data: "mark" },
     elements: [{ key: bytes(255, 1, 1, 1), data: u32(0xdeadbeef) }],
+  },
+  {
+    set: { name: "address4", key: ["ipv4_addr"], data: "ipv4_addr" },
+    elements: [{ key: bytes(192, 0, 2, 1), data: bytes(10, 65, 0, 1) }],
+  },
+  {
+    set: { name: "address6", key: ["ipv6_addr"], data: "ipv6_addr" },
+    elements: [
+      { key: bytes(0x20, 1, ...new Uint8Array(14)), data: bytes(0xfd, ...new Uint8Array(15)) },
+    ],
+  },
+  {
+    set: { name: "net_address6", key: ["ipv4_addr"], data: "ipv6_addr", interval: true },
+    elements: [
+      {
+        key: bytes(10, 0, 0, 0),
+        end: bytes(11, 0, 0, 0),
+        data: bytes(0xfd, ...new Uint8Array(15)),
+      },
+    ],
   },
   {
     set: { name: "v", key: ["ipv4_addr"], data: "verdict" },
@@ -317,6 +390,9 @@ function declare(table: NftTable): void {
   table.setChain(
     chainOf("nat", NAT, { type: "nat", hook: "postrouting", priority: 100, policy: "accept" }),
   );
+  table.setChain(
+    chainOf("dnat", DNAT, { type: "nat", hook: "prerouting", priority: -100, policy: "accept" }),
+  );
   for (const hook of ["input", "forward", "output"] as const) {
     table.setChain(chainOf(hook, [], { type: "filter", hook, priority: 1, policy: "drop" }));
   }
@@ -337,7 +413,7 @@ describe("nf_tables round trip", { skip: process.getuid?.() !== 0 && "needs root
 
   it("is shown by nft with types, names and comments", () => {
     const text = execFileSync("nft", ["list", "table", "inet", "round"], { encoding: "utf8" });
-    for (const { title, shown } of [...SAMPLES, ...RAW, ...NAT]) {
+    for (const { title, shown } of [...SAMPLES, ...RAW, ...NAT, ...DNAT]) {
       const line = text.split("\n").find((each) => each.includes(`comment "${title}"`));
       assert.ok(line !== undefined, `no rule "${title}"`);
       if (shown !== undefined) assert.match(line, shown);
@@ -345,6 +421,8 @@ describe("nf_tables round trip", { skip: process.getuid?.() !== 0 && "needs root
     for (const shown of [
       "type ipv4_addr : mark",
       "type ipv4_addr : verdict",
+      "192.0.2.1 : 10.65.0.1",
+      "2001:: : fd00::",
       "type ipv6_addr . inet_proto . inet_service . mark : verdict",
       "type ether_addr",
       'comment "a set"',
@@ -360,7 +438,7 @@ describe("nf_tables round trip", { skip: process.getuid?.() !== 0 && "needs root
 
   it("covers every type of expression", () => {
     const seen = new Set(
-      [...SAMPLES, ...RAW, ...NAT].flatMap(({ exprs }) => exprs.map((e) => e.type)),
+      [...SAMPLES, ...RAW, ...NAT, ...DNAT].flatMap(({ exprs }) => exprs.map((e) => e.type)),
     );
     const all: Record<Expr["type"], true> = {
       payload: true,
@@ -380,6 +458,7 @@ describe("nf_tables round trip", { skip: process.getuid?.() !== 0 && "needs root
       log: true,
       notrack: true,
       masq: true,
+      nat: true,
       reject: true,
     };
     assert.deepEqual([...seen].sort(), Object.keys(all).sort());

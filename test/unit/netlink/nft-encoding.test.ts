@@ -63,6 +63,67 @@ describe("nf_tables encoding", () => {
     assert.equal(hex(bytes), expected);
   });
 
+  it("masquerade to a range of ports", () => {
+    const bytes = encodeRule({
+      exprs: [{ type: "masq", ports: { min: 0, max: 1 }, fullyRandom: true }],
+    });
+    const expected = unhex(`
+      3000 0480                                  # NFTA_RULE_EXPRESSIONS
+        2c00 0180                                # NFTA_LIST_ELEM
+          0900 0100 6d61737100 000000            # NFTA_EXPR_NAME masq
+          1c00 0280                              # NFTA_EXPR_DATA
+            0800 0100 00000012                   # FLAGS proto-specified, fully-random
+            0800 0200 00000008                   # REG_PROTO_MIN NFT_REG32_00
+            0800 0300 00000009                   # REG_PROTO_MAX NFT_REG32_01
+    `);
+    assert.equal(hex(bytes), expected);
+  });
+
+  it("destination NAT to the address in a register", () => {
+    const bytes = encodeRule({
+      exprs: [{ type: "nat", kind: "dnat", family: 6, address: 4 }],
+    });
+    const expected = unhex(`
+      3c00 0480                                  # NFTA_RULE_EXPRESSIONS
+        3800 0180                                # NFTA_LIST_ELEM
+          0800 0100 6e617400                     # NFTA_EXPR_NAME nat
+          2c00 0280                              # NFTA_EXPR_DATA
+            0800 0100 00000001                   # TYPE dnat
+            0800 0200 0000000a                   # FAMILY NFPROTO_IPV6
+            0800 0300 0000000c                   # REG_ADDR_MIN NFT_REG32_04
+            0800 0400 0000000c                   # REG_ADDR_MAX, the same
+            0800 0700 00000001                   # FLAGS map-ips
+    `);
+    assert.equal(hex(bytes), expected);
+  });
+
+  it("a map of IPv6 addresses to such", () => {
+    const set: NftSet = { name: "m6", key: ["ipv6_addr"], data: "ipv6_addr" };
+    assert.equal(
+      setBytes(set),
+      unhex(`
+        0700 0200 6d3600 00
+        0800 0300 00000008                       # FLAGS map
+        0800 0400 00000008                       # KEY_TYPE ipv6_addr
+        0800 0500 00000010                       # KEY_LEN
+        0800 0600 00000008                       # DATA_TYPE ipv6_addr
+        0800 0700 00000010                       # DATA_LEN
+        0800 0a00 00000001                       # ID
+        1000 0d00 0004 02000000 0104 02000000    # USERDATA: byte orders of key and data, big
+      `),
+    );
+    const key = Uint8Array.of(0x20, 1, ...new Uint8Array(14));
+    const data = Uint8Array.of(0xfd, ...new Uint8Array(15));
+    assert.equal(
+      elementBytes(set, { key, data }),
+      unhex(`
+        3400 0180                                # NFTA_LIST_ELEM
+          1800 0180 1400 0100 20010000000000000000000000000000  # KEY { VALUE }
+          1800 0280 1400 0100 fd000000000000000000000000000000  # DATA { VALUE }
+      `),
+    );
+  });
+
   it("a set of addresses with a comment", () => {
     assert.equal(
       setBytes({ name: "s4", key: ["ipv4_addr"], comment: "hello" }),

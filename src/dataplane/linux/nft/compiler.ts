@@ -16,6 +16,7 @@ import { EndpointClasses, type EndpointClass } from "./classes.ts";
 import type { NftPolicyConfig } from "./config.ts";
 import { Endpoints } from "./endpoints.ts";
 import { HostChain, HostEndpoints } from "./host-endpoints.ts";
+import { HostRules } from "./host-rules.ts";
 import { Identities } from "./identities.ts";
 import { IpSets } from "./ip-sets.ts";
 import { LiteralSets } from "./literal-sets.ts";
@@ -54,6 +55,7 @@ export class PolicyCompiler {
   readonly #spoofLists: SpoofLists;
   readonly #endpoints: Endpoints;
   readonly #hostEndpoints: HostEndpoints;
+  readonly #hostRules: HostRules;
   /** Families that policy is written for; undefined before the first flush. */
   #families: readonly IpFamily[] | undefined;
 
@@ -78,12 +80,14 @@ export class PolicyCompiler {
     const { policies, segments } = { policies: this.#policies, segments: this.#segments };
     this.#classes = new EndpointClasses({ table, config, policies, segments, families }, hash);
     this.#hostEndpoints = new HostEndpoints({ table, config, policies });
+    this.#hostRules = new HostRules(table, config);
     this.#spoofLists = new SpoofLists(table, hash);
     this.#endpoints = new Endpoints(table, config, this.#classes, this.#spoofLists);
   }
 
   /** Records; no I/O, never throws. Messages that are not about policy are left to others. */
   onMessage(message: ToDataplane): void {
+    this.#hostRules.onMessage(message);
     switch (message.case) {
       case "ipsetUpdate":
         return this.#ipSets.update(message.value.id, message.value.type, message.value.members);
@@ -116,6 +120,8 @@ export class PolicyCompiler {
   /** Pushes what was recorded into the table; the kernel sees it at the table's next `apply`. */
   flush(): FlushResult {
     if (this.#families === undefined) this.#start();
+    const exceptions = this.#hostRules.flush();
+    if (exceptions !== undefined) this.#hostEndpoints.setTunnelExceptions(exceptions);
     this.#endpoints.resolve();
     this.#classes.prune();
     this.#hostEndpoints.resolve();

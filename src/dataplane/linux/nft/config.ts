@@ -19,6 +19,20 @@ export interface FailsafePort {
   readonly net?: string;
 }
 
+/** Which address and ports connections of workloads get that leave the cluster. */
+export interface NatConfig {
+  /** IPv4 address instead of that of the interface a packet leaves by. */
+  readonly outgoingAddress?: string;
+  /** Source ports of TCP and UDP, both included; absent: the kernel's choice. */
+  readonly portRange?: { readonly first: number; readonly last: number };
+  /** Only by this interface; a trailing `+` makes it a prefix. */
+  readonly outgoingInterface?: string;
+  /** Not towards the addresses of the cluster's hosts either. */
+  readonly excludeHosts: boolean;
+  /** DNAT of the floating addresses that endpoints declare. */
+  readonly floatingIps: boolean;
+}
+
 export interface NftPolicyConfig {
   /** Interfaces whose names begin so belong to workloads. */
   readonly interfacePrefixes: readonly string[];
@@ -48,6 +62,11 @@ export interface NftPolicyConfig {
    * the next one what untracked or pre-DNAT policy allowed past the host's other policy.
    */
   readonly markMask: number;
+  readonly nat: NatConfig;
+  /** What is about to be forwarded to a service address that nobody translated. */
+  readonly serviceLoopPrevention: "Drop" | "Reject" | "Disabled";
+  /** CIDRs of hosts outside the cluster that may send tunnel packets too. */
+  readonly externalNodes: readonly string[];
   readonly failsafeInboundPorts: readonly FailsafePort[];
   readonly failsafeOutboundPorts: readonly FailsafePort[];
 }
@@ -72,6 +91,9 @@ export const defaultNftPolicyConfig: NftPolicyConfig = {
   logPrefix: "calico-packet",
   workloadSourceSpoofing: "Disabled",
   markMask: 0xffff0000,
+  nat: { excludeHosts: false, floatingIps: false },
+  serviceLoopPrevention: "Drop",
+  externalNodes: [],
   failsafeInboundPorts: [tcp(22), udp(68), ...CONTROL_PLANE],
   failsafeOutboundPorts: [udp(53), udp(67), ...CONTROL_PLANE],
 };

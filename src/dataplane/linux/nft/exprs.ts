@@ -4,9 +4,9 @@
  *
  * Register 0 is the scratch register of every match; concatenated keys start there too.
  */
-import type { Expr, NftRule, Reg, Verdict } from "#netlink";
-import { byteLength, ipBytes, isHostCidr, type Cidr, type IpFamily } from "#ip";
-import { ifnamePrefix, prefixMask, u16, u16Host, u32Host, u8 } from "./bytes.ts";
+import type { Expr, NatPorts, NftRule, Reg, Verdict } from "#netlink";
+import { byteLength, ipBytes, isHostCidr, type Cidr, type Ip, type IpFamily } from "#ip";
+import { ifname, ifnamePrefix, prefixMask, u16, u16Host, u32Host, u8 } from "./bytes.ts";
 
 /** IANA protocol numbers. */
 export const IPPROTO = {
@@ -34,6 +34,7 @@ const IPS_DST_NAT = 32;
 
 /** uapi/linux/netfilter/nf_tables.h, enum nft_fib_flags. */
 const NFTA_FIB_F_SADDR = 1;
+const NFTA_FIB_F_DADDR = 2;
 
 /** uapi/linux/rtnetlink.h */
 const RTN_LOCAL = 2;
@@ -177,6 +178,10 @@ export function deviceHasPrefix(device: Device, prefix: string): Expr[] {
   return [loadDevice[device], cmp("eq", ifnamePrefix(prefix))];
 }
 
+export function deviceIs(device: Device, name: string): Expr[] {
+  return [loadDevice[device], cmp("eq", ifname(name))];
+}
+
 /** The verdict that the map has for the device; no match without one. */
 export function deviceVerdict(device: Device, map: string): Expr[] {
   return [loadDevice[device], { type: "lookup", set: map, sreg: 0, dreg: "verdict" }];
@@ -278,6 +283,12 @@ export function sourceIsLocal(): Expr[] {
   return [load, cmp("eq", u32Host(RTN_LOCAL))];
 }
 
+/** `fib daddr type local`: for this host. */
+export function destinationIsLocal(): Expr[] {
+  const load: Expr = { type: "fib", flags: NFTA_FIB_F_DADDR, result: "addrtype", dreg: 0 };
+  return [load, cmp("eq", u32Host(RTN_LOCAL))];
+}
+
 export const notrack: Expr = shared({ type: "notrack" });
 
 /** Protocol and destination or source port in one set. */
@@ -333,6 +344,55 @@ export const reject: Expr = shared({
   rejectType: "icmpx-unreach",
   code: NFT_REJECT_ICMPX_PORT_UNREACH,
 });
+
+/** What source NAT gives a packet; `ports` only for a protocol that has some. */
+export interface SourceNat {
+  /** Absent: the address of the interface that the packet leaves by. */
+  readonly address?: Ip;
+  readonly ports?: { readonly first: number; readonly last: number };
+}
+
+/** Ports are chosen at random: two connections at once are then unlikely to want the same one. */
+export function translateSource({ address, ports }: SourceNat): Expr[] {
+  const exprs: Expr[] = [];
+  const registers: { ports?: NatPorts } = {};
+  if (ports !== undefined) {
+    exprs.push({ type: "immediate", dreg: 4, data: u16(ports.first) });
+    exprs.push({ type: "immediate", dreg: 5, data: u16(ports.last) });
+    registers.ports = { min: 4, max: 5 };
+  }
+  if (address === undefined) {
+    return [...exprs, { type: "masq", ...registers, fullyRandom: true }];
+  }
+  const { family } = address;
+  exprs.push({ type: "immediate", dreg: 0, data: ipBytes(address) });
+  return [
+    ...exprs,
+    { type: "nat", kind: "snat", family, address: 0, ...registers, fullyRandom: true },
+  ];
+}
+
+/** `dnat to daddr map @map`; no match without an element. */
+export function translateDestinationBy(family: IpFamily, map: string): Expr[] {
+  return [
+    ...familyIs(family),
+    loadAddress[family].dst,
+    { type: "lookup", set: map, sreg: 0, dreg: 0 },
+    { type: "nat", kind: "dnat", family, address: 0 },
+  ];
+}
+
+/** `snat to saddr . daddr map @map`; no match without an element. */
+export function translateSourceBy(family: IpFamily, map: string): Expr[] {
+  const destination = loadAddress[family].dst as Expr & { type: "payload" };
+  return [
+    ...familyIs(family),
+    loadAddress[family].src,
+    { ...destination, dreg: family === 4 ? 1 : 4 },
+    { type: "lookup", set: map, sreg: 0, dreg: 0 },
+    { type: "nat", kind: "snat", family, address: 0 },
+  ];
+}
 
 /** A rule with a comment that any terminal may print. */
 export function rule(exprs: readonly Expr[], comment?: string): NftRule {

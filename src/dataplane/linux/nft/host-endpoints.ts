@@ -33,6 +33,7 @@ import {
   policyRules,
   type AppliedTier,
 } from "./tiers.ts";
+import { NO_TUNNELS, type TunnelExceptions } from "./tunnel-rules.ts";
 
 const log = logger("dataplane.nft");
 
@@ -86,6 +87,7 @@ export class HostEndpoints {
   /** Base chains and maps that are in the table, by stage. */
   readonly #programmed = new Map<HostStage, readonly string[]>();
   #failsafes = false;
+  #tunnelExceptions: TunnelExceptions = NO_TUNNELS;
   #problems = new Map<string, string>();
 
   constructor(parts: HostEndpointParts) {
@@ -108,6 +110,12 @@ export class HostEndpoints {
   setInterfaces(addressesByInterface: ReadonlyMap<string, readonly string[]>): void {
     this.#addressesByInterface = addressesByInterface;
     if (this.#endpoints.size > 0) this.#resolveDue = true;
+  }
+
+  /** What passes before policy is asked. */
+  setTunnelExceptions(exceptions: TunnelExceptions): void {
+    this.#tunnelExceptions = exceptions;
+    this.#dispatchDue = true;
   }
 
   get inUse(): boolean {
@@ -256,6 +264,7 @@ export class HostEndpoints {
   #dispatch(): void {
     this.#dispatchDue = false;
     const { table, config } = this.#parts;
+    const tunnels = this.#tunnelExceptions;
     // Whoever reads the mark relies on the first stage to take away what others may have set.
     const marks = this.#stages(["untracked-in", "untracked-out", "pre-dnat"]);
     for (const stage of STAGES) {
@@ -278,7 +287,7 @@ export class HostEndpoints {
         hostStageSet(stage),
         [...chains].map(([name, chain]) => ({ key: ifname(name), data: gotoVerdict(chain) })),
       );
-      const bases = hostBaseChainsOf(stage, fallback, marks, config);
+      const bases = hostBaseChainsOf(stage, fallback, { marks, tunnels }, config);
       for (const base of bases) table.setChain(base);
       this.#programmed.set(
         stage,

@@ -38,6 +38,7 @@ import {
   type Side,
 } from "./exprs.ts";
 import { failsafes, hostBaseChains, hostMap, type Direction } from "./names.ts";
+import type { TunnelExceptions } from "./tunnel-rules.ts";
 
 export type HostStage =
   | "untracked-in"
@@ -95,17 +96,21 @@ interface Hook {
   readonly only: readonly Expr[];
 }
 
-/**
- * The base chains of a stage; `fallback` is the chain of the host endpoint for all interfaces. `marks`:
- * some stage sets the mark, and the first ones have taken away what others may have set.
- */
+/** What passes without being dispatched. */
+export interface HostExceptions {
+  /** Some stage sets the mark, and the first ones have taken away what others may have set. */
+  readonly marks: boolean;
+  readonly tunnels: TunnelExceptions;
+}
+
+/** The base chains of a stage; `fallback` is the chain of the host endpoint for all interfaces. */
 export function hostBaseChainsOf(
   stage: HostStage,
   fallback: string | undefined,
-  marks: boolean,
+  exceptions: HostExceptions,
   config: NftPolicyConfig,
 ): NftChain[] {
-  return hooksOf(stage, marks, config).map(([key, { first, only, ...hook }]) => {
+  return hooksOf(stage, exceptions, config).map(([key, { first, only, ...hook }]) => {
     const name = hostBaseChains[key];
     const rules = [...first, nftRule([...only, ...deviceVerdict(hook.device, hostMap(stage))])];
     if (fallback !== undefined) rules.push(nftRule([...only, goto(fallback)]));
@@ -120,7 +125,7 @@ export function hostStageSet(stage: HostStage): NftSet {
 
 function hooksOf(
   stage: HostStage,
-  marks: boolean,
+  { marks, tunnels }: HostExceptions,
   config: NftPolicyConfig,
 ): (readonly [keyof typeof hostBaseChains, Hook])[] {
   const bit = acceptMarkBit(config);
@@ -148,8 +153,8 @@ function hooksOf(
     "pre-dnat": at("prerouting", -150, "iifname", [established, ...marked]),
     "forward-in": at("forward", -1, "iifname", marked),
     "forward-out": at("forward", 2, "oifname", []),
-    input: at("input", 2, "iifname", [...notWorkloads("iifname"), ...marked]),
-    output: at("output", 0, "oifname", [...outgoing, later]),
+    input: at("input", 2, "iifname", [...tunnels.input, ...notWorkloads("iifname"), ...marked]),
+    output: at("output", 0, "oifname", [...outgoing, ...tunnels.output, later]),
     "output-dnat": at("postrouting", -150, "oifname", outgoing, translated),
   };
   return stage === "output"

@@ -45,6 +45,16 @@ export const hostBaseChains = {
   "output-dnat": "postrouting-host-endpoint",
 } as const;
 
+/** Base chains that are not policy; each is there while there is something for it to do. */
+export const plainBaseChains = {
+  natOutgoing: "postrouting-nat-outgoing",
+  floatingIn: "prerouting-floating-ips",
+  floatingLocal: "output-floating-ips",
+  floatingHairpin: "postrouting-floating-ips",
+  serviceLoop: "forward-service-loop",
+  tunnels: "input-tunnels",
+} as const;
+
 /** Chains and sets of ports that stay open. */
 export const failsafes = {
   in: "failsafe-in",
@@ -87,6 +97,21 @@ export const sets = {
   peerProtocol: "peer-protocol",
   peer: "peer",
 } as const;
+
+/** Sets of one family that are not policy. */
+export type NetSetName =
+  | "ip-pools"
+  | "nat-pools"
+  | "all-hosts"
+  | "vxlan-hosts"
+  | "service-nets"
+  | FloatingMapName;
+/** External address → internal; internal twice (a workload calls itself) → external. */
+type FloatingMapName = "floating-ips" | "floating-hairpin";
+
+export function familySet(name: NetSetName, family: IpFamily): string {
+  return `${name}${family}`;
+}
 
 export function kindShort(kind: string): string {
   return KIND_SHORT[kind] ?? kind.toLowerCase();
