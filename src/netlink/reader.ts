@@ -19,7 +19,7 @@ export interface NetlinkMessage {
 export class NetlinkReader {
   readonly #bytes: Buffer;
   readonly #view: DataView;
-  readonly #end: number;
+  #end: number;
   #at: number;
   #attrStart = 0;
   #attrEnd = 0;
@@ -60,6 +60,12 @@ export class NetlinkReader {
       portId: this.#view.getUint32(at + 12, HOST_LITTLE),
       body: new NetlinkReader(this.#bytes, this.#view, at + NLMSG_HEADER, at + length),
     };
+  }
+
+  /** Reads on within other bounds of the same bytes. */
+  place(start: number, end: number): void {
+    this.#at = start;
+    this.#end = end;
   }
 
   u8(): number {
@@ -200,6 +206,47 @@ export class NetlinkReader {
   /** A reader of the attributes inside this one. */
   nested(): NetlinkReader {
     return new NetlinkReader(this.#bytes, this.#view, this.#attrStart, this.#attrEnd);
+  }
+}
+
+/**
+ * Walks the messages of one datagram after another in a buffer that is used again, without an object
+ * for each: what `next` stands on, `body` too, is good until the next call.
+ */
+export class MessageCursor implements NetlinkMessage {
+  type = 0;
+  flags = 0;
+  seq = 0;
+  portId = 0;
+  readonly body: NetlinkReader;
+  readonly #view: DataView;
+  #at = 0;
+  #end = 0;
+
+  constructor(buffer: Buffer) {
+    this.#view = new DataView(buffer.buffer, buffer.byteOffset, buffer.length);
+    this.body = new NetlinkReader(buffer, this.#view);
+  }
+
+  /** The datagram is the buffer's first `length` bytes. */
+  begin(length: number): void {
+    this.#at = 0;
+    this.#end = length;
+  }
+
+  /** Steps to the next message; false at the end. */
+  next(): boolean {
+    const at = this.#at;
+    if (this.#end - at < NLMSG_HEADER) return false;
+    const length = this.#view.getUint32(at, HOST_LITTLE);
+    if (length < NLMSG_HEADER || at + length > this.#end) throw truncated(length, this.#end - at);
+    this.type = this.#view.getUint16(at + 4, HOST_LITTLE);
+    this.flags = this.#view.getUint16(at + 6, HOST_LITTLE);
+    this.seq = this.#view.getUint32(at + 8, HOST_LITTLE);
+    this.portId = this.#view.getUint32(at + 12, HOST_LITTLE);
+    this.body.place(at + NLMSG_HEADER, at + length);
+    this.#at = Math.min(this.#end, at + pad4(length));
+    return true;
   }
 }
 

@@ -13,7 +13,7 @@ import {
   NLMSG_ERROR,
   NLMSG_HEADER,
 } from "./frame.ts";
-import { readMessages, type NetlinkMessage } from "./reader.ts";
+import { MessageCursor, readMessages, type NetlinkMessage } from "./reader.ts";
 import { numberMessages } from "./writer.ts";
 import * as ffi from "./ffi.ts";
 import { watchReadable } from "./readable.ts";
@@ -71,6 +71,7 @@ export class NetlinkSocket {
   /** Largest datagram that `send` can carry. */
   readonly maxSend: number;
   readonly #scratch = Buffer.allocUnsafeSlow(MAX_DATAGRAM);
+  readonly #cursor = new MessageCursor(this.#scratch);
   #seq = 1;
   #closed = false;
   #stopWatching: (() => void) | undefined;
@@ -131,17 +132,23 @@ export class NetlinkSocket {
    * error `netlink-overrun` when the kernel had to drop datagrams.
    */
   receive(timeoutMs = 0): Uint8Array | null {
+    const length = this.#receiveLength(timeoutMs);
+    return length < 0 ? null : Uint8Array.prototype.slice.call(this.#scratch, 0, length);
+  }
+
+  /** As `receive`, into the buffer of the socket; -1 for none. */
+  #receiveLength(timeoutMs: number): number {
     for (;;) {
       const length = ffi.receiveBytes(this.fd, this.#scratch, ffi.MSG_DONTWAIT | ffi.MSG_TRUNC);
       if (length > MAX_DATAGRAM) {
         throw systemError("netlink-malformed", "netlink datagram too long", { fields: { length } });
       }
-      if (length >= 0) return Uint8Array.prototype.slice.call(this.#scratch, 0, length);
+      if (length >= 0) return length;
       const errno = ffi.errnoName(-length);
       if (errno === "EINTR") continue;
       if (errno === "ENOBUFS") throw overrun();
       if (errno !== "EAGAIN") ffi.orThrow("recv(AF_NETLINK)", length);
-      if (timeoutMs <= 0 || ffi.waitReadable(this.fd, timeoutMs) === 0) return null;
+      if (timeoutMs <= 0 || ffi.waitReadable(this.fd, timeoutMs) === 0) return -1;
     }
   }
 
@@ -207,13 +214,19 @@ export class NetlinkSocket {
   }
 
   /**
-   * Sends one NLM_F_DUMP request and returns all its parts; starts again when the kernel says that
-   * what it walked was changed meanwhile.
+   * Sends one NLM_F_DUMP request and returns what `read` makes of its parts, as they come and in the
+   * buffer that they come in: `read` keeps neither the message nor its body and does not use this
+   * socket. Starts again when the kernel says that what it walked was changed meanwhile; `read` then
+   * sees the parts anew, and what it returned before is dropped.
    */
-  dump(bytes: Uint8Array, what = "netlink dump"): readonly NetlinkMessage[] {
+  dump<T>(bytes: Uint8Array, what: string, read: (message: NetlinkMessage) => T | undefined): T[] {
     for (let attempt = 0; attempt < DUMP_ATTEMPTS; attempt++) {
-      const messages = this.#dumpOnce(bytes, what);
-      if (messages !== undefined) return messages;
+      const found: T[] = [];
+      const visit = (message: NetlinkMessage): void => {
+        const value = read(message);
+        if (value !== undefined) found.push(value);
+      };
+      if (this.#dumpOnce(bytes, what, visit)) return found;
     }
     throw systemError("netlink-dump-interrupted", `${what}: changed while it was read`, {
       retryable: true,
@@ -221,26 +234,31 @@ export class NetlinkSocket {
     });
   }
 
-  #dumpOnce(bytes: Uint8Array, what: string): readonly NetlinkMessage[] | undefined {
+  /** False: interrupted. */
+  #dumpOnce(bytes: Uint8Array, what: string, visit: (message: NetlinkMessage) => void): boolean {
     const seq = this.#seq++;
     numberMessages(bytes, seq, NLM_F_DUMP);
     this.send(bytes);
-    const messages: NetlinkMessage[] = [];
+    const cursor = this.#cursor;
     let interrupted = false;
     for (;;) {
-      for (const message of this.#answers(seq)) {
-        if ((message.flags & NLM_F_DUMP_INTR) !== 0) interrupted = true;
-        if (message.type === NLMSG_DONE) {
-          const code = message.body.remaining >= 4 ? message.body.i32() : 0;
+      const length = this.#receiveLength(REPLY_TIMEOUT_MS);
+      if (length < 0) throw noAnswer();
+      cursor.begin(length);
+      while (cursor.next()) {
+        if (cursor.seq < seq || cursor.portId !== this.portId) continue;
+        if ((cursor.flags & NLM_F_DUMP_INTR) !== 0) interrupted = true;
+        if (cursor.type === NLMSG_DONE) {
+          const code = cursor.body.remaining >= 4 ? cursor.body.i32() : 0;
           if (code < 0) throw refusalError(what, { seq, errno: ffi.errnoName(-code) });
-          return interrupted ? undefined : messages;
+          return !interrupted;
         }
-        if (message.type !== NLMSG_ERROR) {
-          messages.push(message);
+        if (cursor.type !== NLMSG_ERROR) {
+          visit(cursor);
           continue;
         }
-        const refusal = readRefusal(message);
-        if (refusal?.errno === "EINTR") return undefined;
+        const refusal = readRefusal(cursor);
+        if (refusal?.errno === "EINTR") return false;
         if (refusal !== undefined) throw refusalError(what, refusal);
       }
     }
@@ -256,10 +274,7 @@ export class NetlinkSocket {
   #receiveAnswer(): Uint8Array {
     const bytes = this.receive(REPLY_TIMEOUT_MS);
     if (bytes !== null) return bytes;
-    throw systemError("netlink-timeout", "the kernel did not answer a netlink request", {
-      retryable: true,
-      fields: { timeoutMs: REPLY_TIMEOUT_MS },
-    });
+    throw noAnswer();
   }
 
   /** Reads everything that is queued, without waiting. */
@@ -345,6 +360,13 @@ export function errnoOf(error: unknown): string | undefined {
   if (!(error instanceof MargayError)) return undefined;
   const errno = error.fields["errno"];
   return typeof errno === "string" ? errno : undefined;
+}
+
+function noAnswer(): MargayError {
+  return systemError("netlink-timeout", "the kernel did not answer a netlink request", {
+    retryable: true,
+    fields: { timeoutMs: REPLY_TIMEOUT_MS },
+  });
 }
 
 function overrun(): MargayError {

@@ -10,6 +10,7 @@ import { FakeRouteKernel, type NftTable } from "#netlink";
 import { defaultLinuxDataplaneConfig } from "../../src/dataplane/linux/config.ts";
 import { LinuxDataplane } from "../../src/dataplane/linux/linux-dataplane.ts";
 import { Sysctls } from "../../src/dataplane/linux/sysctls.ts";
+import { allRoutes } from "./routes.ts";
 
 export class DataplaneWorld {
   readonly kernel: FakeRouteKernel;
@@ -117,13 +118,13 @@ export class DataplaneWorld {
     const neighbours = [...this.kernel.neighbours(4), ...this.kernel.neighbours(6)].map(
       ({ address, ifindex, mac }) => `${formatIp(address)} ${ifindex} ${mac}`,
     );
-    const gateway = this.kernel.routes(4).filter(({ oif }) => oif === 1);
+    const gateway = allRoutes(this.kernel, 4).filter(({ oif }) => oif === 1);
     return [...neighbours, ...gateway.map(({ dst }) => formatCidr(dst))].sort();
   }
 
   /** Routes but the gateway's. */
   get routes(): string[] {
-    return [...this.kernel.routes(4), ...this.kernel.routes(6)]
+    return [...allRoutes(this.kernel, 4), ...allRoutes(this.kernel, 6)]
       .filter(({ oif }) => oif !== 1)
       .map(({ dst, oif }) => `${formatCidr(dst)} ${oif}`)
       .sort();

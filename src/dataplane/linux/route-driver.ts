@@ -25,6 +25,7 @@ import {
 import { DeltaTracker, MultiMap } from "#std";
 import { isWorkloadInterface, type LinuxDataplaneConfig } from "./config.ts";
 import { NOTHING_DONE, type DriverResult } from "./driver.ts";
+import { RouteIndex } from "./route-index.ts";
 
 const FOREIGN_GRACE_MS = 10_000;
 const IPV6_LINK_LOCAL_W0 = 0xfe80;
@@ -43,6 +44,9 @@ export interface RouteDriverOptions {
 export class RouteDriver {
   readonly #options: RouteDriverOptions;
   readonly #tracker = new DeltaTracker<string, Route>({ equal: sameRoute });
+  /** The tracker's actual routes. */
+  readonly #index = new RouteIndex();
+  #round = 0;
   readonly #actualKeysByOif = new MultiMap<number, string>();
   /** Destination → key of what is desired for it. */
   readonly #desiredKeys = new Map<string, string>();
@@ -139,19 +143,19 @@ export class RouteDriver {
 
   /** Reads all back. `observe` sees each of the main table's routes. */
   resync(observe: (route: Route) => void): void {
-    const found = new Set<string>();
-    for (const family of [4, 6] as const) {
-      for (const route of this.#options.kernel.routes(family)) {
-        observe(route);
-        if (!this.#isOurs(route)) continue;
-        const key = routeKey(route);
-        found.add(key);
-        const known = this.#tracker.actual.get(key);
-        if (known === undefined || !sameRoute(known, route)) this.#setPresent(key, route);
-      }
-    }
-    if (found.size === this.#tracker.actual.size) return;
-    for (const key of this.#tracker.actual.keys()) if (!found.has(key)) this.#setAbsent(key);
+    const round = ++this.#round;
+    let seen = 0;
+    const visit = (route: Route): void => {
+      observe(route);
+      if (!this.#isOurs(route)) return;
+      const known = this.#index.find(route);
+      if (known?.round !== round) seen++;
+      if (known !== undefined && sameRoute(known.route, route)) known.round = round;
+      else this.#setPresent(known?.key ?? routeKey(route), route);
+    };
+    for (const family of [4, 6] as const) this.#options.kernel.routes(family, visit);
+    if (seen === this.#tracker.actual.size) return;
+    for (const { key, round: last } of this.#index) if (last !== round) this.#setAbsent(key);
   }
 
   /** Something can be written now. */
@@ -231,6 +235,7 @@ export class RouteDriver {
 
   #setPresent(key: string, route: Route): void {
     this.#tracker.setActual(key, route);
+    this.#index.set(key, route, this.#round);
     if (route.oif !== undefined) this.#actualKeysByOif.add(route.oif, key);
     if (route.protocol === this.#options.config.routeProtocol) this.#foreignSinceMs.delete(key);
     else if (!this.#foreignSinceMs.has(key)) {
@@ -239,8 +244,10 @@ export class RouteDriver {
   }
 
   #setAbsent(key: string): void {
-    const oif = this.#tracker.actual.get(key)?.oif;
-    if (oif !== undefined) this.#actualKeysByOif.delete(oif, key);
+    const route = this.#tracker.actual.get(key);
+    if (route === undefined) return;
+    if (route.oif !== undefined) this.#actualKeysByOif.delete(route.oif, key);
+    this.#index.delete(route);
     this.#tracker.deleteActual(key);
     this.#foreignSinceMs.delete(key);
   }
@@ -262,7 +269,7 @@ export class RouteDriver {
   }
 }
 
-/** Destination, TOS, metric and interface in 16-bit units: a resync makes one for each route. */
+/** Destination, TOS, metric and interface in 16-bit units. */
 function routeKey({ dst, tos, priority, oif = 0 }: Route): string {
   const { w0, w1, w2, w3, prefixLen } = dst;
   const rest = String.fromCharCode(

@@ -82,8 +82,7 @@ class NetlinkConntrack implements ConntrackKernel {
     writeHeader(this.#writer, family);
     this.#writer.endMessage(mark);
     const entries = this.#socket
-      .dump(this.#writer.bytes(), "read connections")
-      .map(readEntry)
+      .dump(this.#writer.bytes(), "read connections", readEntry)
       .filter((entry) => entry.addresses.some((address) => wanted.has(address)));
     this.#delete(family, entries);
   }

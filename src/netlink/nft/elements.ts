@@ -4,7 +4,7 @@
  * (pipapo) it is one, with the last value of each field in NFTA_SET_ELEM_KEY_END.
  */
 import { inputError } from "#std";
-import type { NetlinkMessage, NetlinkReader } from "../reader.ts";
+import type { NetlinkReader } from "../reader.ts";
 import { NetlinkWriter } from "../writer.ts";
 import {
   NFT_DATA_VERDICT,
@@ -189,33 +189,46 @@ interface WireElement {
 }
 
 /**
- * The elements in the answer to a GETSETELEM dump. `undefined` when they are not such as this
- * program writes (a range without its end, unknown data): the set must be made anew.
+ * Gathers the elements in the answers to a GETSETELEM dump. When the dump starts over they are wrong;
+ * then the ruleset's generation is another too, and the reader forgets them.
  */
-export function decodeElements(
-  messages: readonly NetlinkMessage[],
-  layout: SetLayout,
-): Elements | undefined {
-  const interval = (layout.flags & NFT_SET_INTERVAL) !== 0;
-  const concat = (layout.flags & NFT_SET_CONCAT) !== 0;
-  const elements: Elements = new Map();
-  const bounds: WireElement[] = [];
-  for (const { body } of messages) {
+export class ElementsDecoder {
+  readonly #layout: SetLayout;
+  readonly #found: Elements = new Map();
+  readonly #bounds: WireElement[] = [];
+  #strange = false;
+
+  constructor(layout: SetLayout) {
+    this.#layout = layout;
+  }
+
+  /** The body of one message. */
+  read(body: NetlinkReader): void {
     body.skip(4);
     while (body.nextAttr()) {
       if (body.attrType !== NFTA_SET_ELEM_LIST.elements) continue;
       const list = body.nested();
-      while (list.nextAttr()) {
-        const element = decodeElement(list.nested(), layout);
-        if (element === undefined) return undefined;
-        if (element.key === undefined) elements.set(CATCHALL, NO_VALUE);
-        else if (!interval) elements.set(element.key, element.data);
-        else if (concat) elements.set(element.key, joined(element.keyEnd, element.data));
-        else bounds.push(element);
-      }
+      while (list.nextAttr()) this.#add(decodeElement(list.nested(), this.#layout));
     }
   }
-  return pairBounds(bounds, elements) ? elements : undefined;
+
+  #add(element: WireElement | undefined): void {
+    const { flags } = this.#layout;
+    if (element === undefined) this.#strange = true;
+    else if (element.key === undefined) this.#found.set(CATCHALL, NO_VALUE);
+    else if ((flags & NFT_SET_INTERVAL) === 0) this.#found.set(element.key, element.data);
+    else if ((flags & NFT_SET_CONCAT) === 0) this.#bounds.push(element);
+    else this.#found.set(element.key, joined(element.keyEnd, element.data));
+  }
+
+  /**
+   * `undefined` when they are not such as this program writes (a range without its end, unknown
+   * data): the set must be made anew.
+   */
+  elements(): Elements | undefined {
+    if (this.#strange || !pairBounds(this.#bounds, this.#found)) return undefined;
+    return this.#found;
+  }
 }
 
 function decodeElement(reader: NetlinkReader, layout: SetLayout): WireElement | undefined {

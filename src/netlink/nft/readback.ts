@@ -34,7 +34,7 @@ import {
   UDATA_RULE_COMMENT,
   type NftFamily,
 } from "./constants.ts";
-import { decodeElements, type Elements } from "./elements.ts";
+import { ElementsDecoder, type Elements } from "./elements.ts";
 import { decodeRule, readComment, type RuleBytes } from "./rule.ts";
 import { withSignature, type SetLayout } from "./sets.ts";
 import type { NftChain } from "./types.ts";
@@ -58,7 +58,18 @@ export interface KernelTable {
   readonly generation: number;
   readonly chains: Map<string, KernelChain>;
   readonly sets: Map<string, KernelSet>;
-  readonly objects: readonly { readonly name: string; readonly type: number }[];
+  readonly objects: readonly KernelObject[];
+}
+
+interface KernelObject {
+  readonly name: string;
+  readonly type: number;
+}
+
+interface KernelRule {
+  readonly chain: string;
+  readonly handle: number;
+  readonly bytes: RuleBytes;
 }
 
 const ATTEMPTS = 20;
@@ -140,19 +151,15 @@ export class NftReader {
     const chains = new Map<string, KernelChain>();
     const sets = new Map<string, KernelSet>();
     if (!this.#exists()) return { exists: false, generation, chains, sets, objects: [] };
-    for (const { body } of this.#dump(GETCHAIN, undefined, "list chains")) {
-      const chain = this.#readChain(body);
-      if (chain !== undefined) chains.set(chain.name, { hook: chain.hook, rules: [], handles: [] });
-    }
+    const list = this.#dump(GETCHAIN, undefined, "list chains", (body) => this.#readChain(body));
+    for (const { name, hook } of list) chains.set(name, { hook, rules: [], handles: [] });
     for (const rule of this.#rules(undefined)) {
       const chain = chains.get(rule.chain);
       chain?.rules.push(rule.bytes);
       chain?.handles.push(rule.handle);
     }
-    for (const { body } of this.#dump(GETSET, this.#table, "list sets")) {
-      const set = this.#readSet(body);
-      if (set === undefined) continue;
-      const { name, layout, capacity } = set;
+    const found = this.#dump(GETSET, this.#table, "list sets", (body) => this.#readSet(body));
+    for (const { name, layout, capacity } of found) {
       sets.set(name, { layout, capacity, elements: this.#elements(name, layout) });
     }
     return { exists: true, generation, chains, sets, objects: this.#objects() };
@@ -171,13 +178,15 @@ export class NftReader {
     return writer.bytes();
   }
 
-  #dump(
+  #dump<T>(
     type: number,
     table: string | undefined,
     what: string,
+    read: (body: NetlinkReader) => T | undefined,
     more?: () => void,
-  ): readonly NetlinkMessage[] {
-    return this.#socket.dump(this.#message(type, table, more), `${what} of ${this.#table}`);
+  ): readonly T[] {
+    const request = this.#message(type, table, more);
+    return this.#socket.dump(request, `${what} of ${this.#table}`, ({ body }) => read(body));
   }
 
   /** Reads nfgenmsg; false for another family. */
@@ -215,15 +224,10 @@ export class NftReader {
     };
   }
 
-  *#rules(
-    only: string | undefined,
-  ): Generator<{ chain: string; handle: number; bytes: RuleBytes }> {
-    const messages = this.#dump(GETRULE, this.#table, "list rules", () => {
-      if (only !== undefined) this.#writer.attrString(NFTA_RULE.chain, only);
-    });
+  #rules(only: string | undefined): readonly KernelRule[] {
     let chain = "";
-    for (const { body } of messages) {
-      if (!this.#ours(body)) continue;
+    const read = (body: NetlinkReader): KernelRule | undefined => {
+      if (!this.#ours(body)) return undefined;
       let ours = false;
       let handle = 0;
       let comment = "";
@@ -239,8 +243,11 @@ export class NftReader {
           comment = readComment(body.attrBytes(), UDATA_RULE_COMMENT);
         }
       }
-      if (ours) yield { chain, handle, bytes: decodeRule(exprs, comment) };
-    }
+      return ours ? { chain, handle, bytes: decodeRule(exprs, comment) } : undefined;
+    };
+    return this.#dump(GETRULE, this.#table, "list rules", read, () => {
+      if (only !== undefined) this.#writer.attrString(NFTA_RULE.chain, only);
+    });
   }
 
   /** Anonymous sets belong to the rule that names them and go with it. */
@@ -266,16 +273,17 @@ export class NftReader {
   }
 
   #elements(set: string, layout: SetLayout): Elements | undefined {
-    const messages = this.#dump(GETSETELEM, this.#table, `list set ${set}`, () =>
+    const decoder = new ElementsDecoder(layout);
+    const read = (body: NetlinkReader): void => decoder.read(body);
+    this.#dump(GETSETELEM, this.#table, `list set ${set}`, read, () =>
       this.#writer.attrString(NFTA_SET_ELEM_LIST.set, set),
     );
-    return decodeElements(messages, layout);
+    return decoder.elements();
   }
 
-  #objects(): { name: string; type: number }[] {
-    const objects: { name: string; type: number }[] = [];
-    for (const { body } of this.#dump(GETOBJ, this.#table, "list objects")) {
-      if (!this.#ours(body)) continue;
+  #objects(): readonly KernelObject[] {
+    return this.#dump(GETOBJ, this.#table, "list objects", (body) => {
+      if (!this.#ours(body)) return undefined;
       let table = "";
       let name = "";
       let type = 0;
@@ -284,9 +292,8 @@ export class NftReader {
         else if (body.attrType === NFTA_OBJ.name) name = body.attrString();
         else if (body.attrType === NFTA_OBJ.type) type = body.attrU32Be();
       }
-      if (table === this.#table) objects.push({ name, type });
-    }
-    return objects;
+      return table === this.#table ? { name, type } : undefined;
+    });
   }
 }
 

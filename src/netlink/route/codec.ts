@@ -87,6 +87,8 @@ function writeRouteHeader(writer: NetlinkWriter, header: RouteHeader): void {
   writer.u32(0); // rtm_flags
 }
 
+type Writable<T> = { -readonly [Field in keyof T]: T[Field] };
+
 /** Undefined for another family's, and for the kernel's own copies (RTM_F_CLONED). */
 export function readRoute({ body }: NetlinkMessage): Route | undefined {
   const family = ipFamily(body.u8());
@@ -132,18 +134,13 @@ export function readRoute({ body }: NetlinkMessage): Route | undefined {
       default:
     }
   }
-  return {
-    dst: cidrOf(dst ?? unspecified(family), prefixLen),
-    table,
-    protocol,
-    type,
-    scope,
-    tos,
-    priority,
-    ...(oif === undefined || several ? {} : { oif }),
-    ...(gateway === undefined ? {} : { gateway }),
-    ...(prefSrc === undefined ? {} : { prefSrc }),
-  };
+  const net = cidrOf(dst ?? unspecified(family), prefixLen);
+  const route: Writable<Route> = { dst: net, table, protocol, type, scope, tos, priority };
+  // Not by spreading, which takes longer than all the rest.
+  if (oif !== undefined && !several) route.oif = oif;
+  if (gateway !== undefined) route.gateway = gateway;
+  if (prefSrc !== undefined) route.prefSrc = prefSrc;
+  return route;
 }
 
 /** struct ndmsg */

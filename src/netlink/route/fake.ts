@@ -31,8 +31,8 @@ export class FakeRouteKernel implements RouteKernel {
     return [...this.#addresses.values()];
   }
 
-  routes(family: IpFamily): Route[] {
-    return [...this.#routes.values()].filter((route) => route.dst.family === family);
+  routes(family: IpFamily, visit: (route: Route) => void): void {
+    for (const route of this.#routes.values()) if (route.dst.family === family) visit(route);
   }
 
   neighbours(family: IpFamily): Neighbour[] {

@@ -34,8 +34,11 @@ export interface RouteKernel {
   links(): Link[];
   /** Of all interfaces, both families. */
   addresses(): InterfaceAddress[];
-  /** Of the main table. */
-  routes(family: IpFamily): Route[];
+  /**
+   * The main table's. When a change interrupts the reading it starts over, so `visit` may see a route
+   * twice, or one that went meanwhile; `watch` tells that.
+   */
+  routes(family: IpFamily, visit: (route: Route) => void): void;
   neighbours(family: IpFamily): Neighbour[];
   /**
    * Writes all, in order; a refused change does not hold up the next. Returns the refusals by
@@ -84,18 +87,19 @@ class NetlinkRouteKernel implements RouteKernel {
     return this.#dump(writeAddressDump, readInterfaceAddress, "read addresses");
   }
 
-  routes(family: IpFamily): Route[] {
+  routes(family: IpFamily, visit: (route: Route) => void): void {
     const write = (writer: NetlinkWriter): void => writeRouteDump(writer, family, C.RT_TABLE_MAIN);
-    let routes: Route[];
+    const read = (message: NetlinkMessage): void => {
+      const route = readRoute(message);
+      // A kernel without strict checking sends every table.
+      if (route?.table === C.RT_TABLE_MAIN) visit(route);
+    };
     try {
-      routes = this.#dump(write, readRoute, "read routes");
+      this.#dump(write, read, "read routes");
     } catch (error) {
       // The table is made with its first route: a new namespace whose `lo` is down has none.
-      if (errnoOf(error) === "ENOENT") return [];
-      throw error;
+      if (errnoOf(error) !== "ENOENT") throw error;
     }
-    // A kernel without strict checking sends every table.
-    return routes.filter((route) => route.table === C.RT_TABLE_MAIN);
   }
 
   neighbours(family: IpFamily): Neighbour[] {
@@ -110,12 +114,7 @@ class NetlinkRouteKernel implements RouteKernel {
   ): T[] {
     this.#writer.reset();
     write(this.#writer);
-    const found: T[] = [];
-    for (const message of this.#socket.dump(this.#writer.bytes(), what)) {
-      const value = read(message);
-      if (value !== undefined) found.push(value);
-    }
-    return found;
+    return this.#socket.dump(this.#writer.bytes(), what, read);
   }
 
   write(changes: readonly RouteChange[]): ReadonlyMap<number, NetlinkRefusal> {

@@ -12,6 +12,7 @@ import {
   type RouteEvent,
   type RouteKernel,
 } from "#netlink";
+import { allRoutes } from "../../support/routes.ts";
 
 /** A namespace, and the hands of somebody else in it. */
 export interface RouteWorld {
@@ -93,7 +94,7 @@ export const routeKernelSuite: Readonly<Record<string, (world: RouteWorld) => Pr
     ]);
     assert.equal(refusals.get(1)?.errno, "ESRCH");
     assert.deepEqual(
-      world.kernel.routes(4).map(({ oif }) => oif),
+      allRoutes(world.kernel, 4).map(({ oif }) => oif),
       [to],
     );
   },
@@ -208,7 +209,7 @@ function indexOf(world: RouteWorld, name: string): number {
 }
 
 function ours(world: RouteWorld): string[] {
-  return [...world.kernel.routes(4), ...world.kernel.routes(6)]
+  return [...allRoutes(world.kernel, 4), ...allRoutes(world.kernel, 6)]
     .filter(({ protocol }) => protocol === 80)
     .map(({ dst, protocol, priority, scope }) => {
       const link = scope === RT_SCOPE_LINK ? " link" : "";

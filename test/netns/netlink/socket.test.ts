@@ -82,7 +82,7 @@ describe("netlink socket", { skip: process.getuid?.() !== 0 && "needs root" }, (
   it("dumps all parts", () => {
     for (let n = 0; n < 60; n++) ip("link", "add", `mgy${n}`, "type", "veth", "peer", `mgyp${n}`);
     using socket = NetlinkSocket.open({ protocol: NETLINK_ROUTE, strict: true });
-    const names = socket.dump(oneLink(RTM_GETLINK, 0)).map(({ body }) => {
+    const names = socket.dump(oneLink(RTM_GETLINK, 0), "read links", ({ body }) => {
       body.skip(16);
       while (body.nextAttr()) if (body.attrType === IFLA_IFNAME) return body.attrString();
       return "";

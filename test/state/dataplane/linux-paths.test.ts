@@ -7,6 +7,7 @@ import { test } from "node:test";
 import * as fc from "fast-check";
 import type { ToDataplane } from "#calc";
 import { DataplaneWorld } from "../../support/dataplane-world.ts";
+import { allRoutes } from "../../support/routes.ts";
 import { endpointRemove, endpointUpdate, IN_SYNC, pod } from "../../support/workload-host.ts";
 
 const PODS = [1, 2, 3];
@@ -142,7 +143,7 @@ function rename(world: DataplaneWorld, name: string): void {
 }
 
 function steal(world: DataplaneWorld, address: string): void {
-  const route = world.kernel.routes(4).find(({ dst, oif }) => {
+  const route = allRoutes(world.kernel, 4).find(({ dst, oif }) => {
     return oif !== 1 && dst.prefixLen === 32 && `${dst.w0 & 255}` === address.split(".")[3];
   });
   if (route !== undefined) world.kernel.foreignWrite({ kind: "deleteRoute", route });

@@ -5,6 +5,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { parseCidr } from "#ip";
 import { RT_SCOPE_LINK, RT_TABLE_MAIN, RTN_UNICAST, type Route } from "#netlink";
 import { DataplaneWorld } from "../../support/dataplane-world.ts";
+import { allRoutes } from "../../support/routes.ts";
 import {
   endpointRemove,
   endpointUpdate,
@@ -94,7 +95,7 @@ test("while policy fails, endpoints that have theirs are still repaired", async 
   const indexB = world.plug(b.interfaceName);
   await world.send(endpointUpdate(a), IN_SYNC);
   world.tableError = new Error("kernel says no");
-  const [route] = world.kernel.routes(4).filter(({ oif }) => oif === index);
+  const [route] = allRoutes(world.kernel, 4).filter(({ oif }) => oif === index);
   assert.ok(route !== undefined);
   world.kernel.foreignWrite({ kind: "deleteRoute", route });
   assert.equal(world.wanted, 1);
@@ -231,7 +232,7 @@ test("lost notifications lead to a complete re-read", async (t) => {
   const index = world.plug(a.interfaceName);
   await world.send(endpointUpdate(a), IN_SYNC);
   for (const family of [4, 6] as const) {
-    for (const route of world.kernel.routes(family)) {
+    for (const route of allRoutes(world.kernel, family)) {
       if (route.oif === index) world.kernel.write([{ kind: "deleteRoute", route }]);
     }
   }
