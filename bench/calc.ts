@@ -1,7 +1,8 @@
 /**
  * The calculation core, without any I/O: one endpoint's change against many selectors, and whole
- * clusters read at start. Beside: Felix of Calico's v3.33 line on inputs of the same shape and the
- * same kind of machine, as measured once.
+ * clusters read at start. Beside, in the same run: the same change against ten selectors tried one by
+ * one, and a map that keeps the same objects and computes nothing. What Felix of Calico's v3.33 line
+ * takes for inputs of the same shape on the same kind of machine was measured once and is named.
  */
 import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
@@ -30,10 +31,15 @@ const FELIX_UPDATE_US: readonly (readonly [selectors: number, us: number])[] = [
   [10_000, 10_000],
 ];
 
+const UPDATE_TARGET_US = 3;
+/** Of each cluster, in turn with the map; the median counts. */
+const CLUSTER_ROUNDS = 3;
+
 interface Cluster {
   readonly shape: Shape;
   readonly what: string;
   readonly felix: GraphResult;
+  readonly target: GraphResult;
 }
 
 const CLUSTERS: readonly Cluster[] = [
@@ -41,23 +47,27 @@ const CLUSTERS: readonly Cluster[] = [
     shape: { kind: "tags", policies: 10_000, endpoints: 250_000, local: 200 },
     what: "250,000 endpoints, 10,000 policies, 200 local",
     felix: { seconds: 9.85, megabytes: 283 },
+    target: { seconds: 1, megabytes: 250 },
   },
   {
     shape: { kind: "namespaces", namespaces: 100_000, local: 100 },
     what: "100,000 isolated namespaces, 100 local endpoints",
     felix: { seconds: 13.9, megabytes: 315 },
+    target: { seconds: 1.5, megabytes: 300 },
   },
 ];
 
 export const suite: Suite = {
-  title: "Calculation core (beside: Felix v3.33, recorded)",
+  title: "Calculation core (Felix v3.33 as recorded)",
   async run(): Promise<readonly Figure[]> {
+    const tried = tryEachUs(10);
     const figures: Figure[] = FELIX_UPDATE_US.map(([selectors, us]) => ({
-      what: `label index: one endpoint's label changes, ${selectors} selectors`,
+      what: `label index: one endpoint's label changes, ${selectors} selectors (Felix ${us})`,
       unit: "us",
       ours: endpointUpdateUs(selectors),
-      floor: us,
-      floorIs: "Felix",
+      floor: tried,
+      floorIs: "10 tried one by one",
+      target: UPDATE_TARGET_US,
     }));
     figures.push({
       what: "label index: the same, all 10000 selectors of the endpoint's namespace",
@@ -65,17 +75,49 @@ export const suite: Suite = {
       ours: endpointUpdateUs(10_000, "(projectcalico.org/namespace == 'n') && "),
       floor: endpointUpdateUs(10, "(projectcalico.org/namespace == 'n') && "),
       floorIs: "10 selectors",
+      target: UPDATE_TARGET_US,
     });
-    for (const { shape, what, felix } of CLUSTERS) {
-      const { seconds, megabytes } = readCluster(shape);
-      figures.push(
-        { what: `start: ${what}`, unit: "s", ours: seconds, floor: felix.seconds },
-        { what: `memory: ${what}`, unit: "MB", ours: megabytes, floor: felix.megabytes },
-      );
-    }
-    return figures.map((figure) => ({ floorIs: "Felix", ...figure }));
+    return [...figures, ...CLUSTERS.flatMap(clusterFigures)];
   },
 };
+
+function clusterFigures({ shape, what, felix, target }: Cluster): Figure[] {
+  const ours: GraphResult[] = [];
+  const floors: GraphResult[] = [];
+  for (let round = 0; round < CLUSTER_ROUNDS; round++) {
+    ours.push(readCluster(shape, "graph"));
+    floors.push(readCluster(shape, "map"));
+  }
+  const figure = (name: string, unit: string, of: (result: GraphResult) => number): Figure => ({
+    what: `${name}: ${what} (Felix ${of(felix)})`,
+    unit,
+    ours: median(ours.map(of)),
+    floor: median(floors.map(of)),
+    floorIs: "a map",
+    target: of(target),
+  });
+  return [
+    figure("start", "s", ({ seconds }) => seconds),
+    figure("memory", "MB", ({ megabytes }) => megabytes),
+  ];
+}
+
+/** The same change as below where nothing is indexed: every selector is evaluated. */
+function tryEachUs(count: number): number {
+  const selectors = Array.from({ length: count }, (_, i) => parseSelector(`app == 'a${i}'`));
+  let matched = 0;
+  const samples: number[] = [];
+  for (let round = -WARM_UPS; round < ROUNDS; round++) {
+    const start = performance.now();
+    for (let i = 0; i < UPDATES; i++) {
+      const labels: Record<string, string> = { ...POD_LABELS, app: `a${(i * 7919) % count}` };
+      for (const selector of selectors) if (selector.matches(labels)) matched++;
+    }
+    if (round >= 0) samples.push(((performance.now() - start) * 1000) / UPDATES);
+  }
+  if (matched !== UPDATES * (ROUNDS + WARM_UPS)) throw new Error("not one selector each matched");
+  return median(samples);
+}
 
 /**
  * Each selector names one value of a label; the endpoint goes from one value to another. It has the
@@ -103,8 +145,8 @@ function endpointUpdateUs(selectors: number, scope = ""): number {
 }
 
 /** In a process of its own, whose memory is the cluster's. */
-function readCluster(shape: Shape): GraphResult {
-  const argv = ["--expose-gc", GRAPH, JSON.stringify(shape)];
+function readCluster(shape: Shape, through: "graph" | "map"): GraphResult {
+  const argv = ["--expose-gc", GRAPH, JSON.stringify(shape), through];
   const text = execFileSync(process.execPath, argv, { encoding: "utf8" });
   return JSON.parse(text) as GraphResult;
 }

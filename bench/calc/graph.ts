@@ -1,7 +1,16 @@
-/** One cluster through the calculation graph; prints the time and the memory that it keeps as JSON. */
+/**
+ * One cluster through the calculation graph, or through a map that keeps the same objects by their
+ * keys and computes nothing: what any agent has to spend. Prints the time and the memory as JSON.
+ */
 import { writeSync } from "node:fs";
 import { CalcGraph } from "#calc";
-import { ANY_ENTITY, type ModelPolicy, type ModelUpdate, type ModelWorkloadEndpoint } from "#model";
+import {
+  ANY_ENTITY,
+  modelKeyText,
+  type ModelPolicy,
+  type ModelUpdate,
+  type ModelWorkloadEndpoint,
+} from "#model";
 
 export type Shape =
   | {
@@ -109,12 +118,40 @@ function endpoint(
   };
 }
 
-/** The time to make the updates is not counted. */
-function run(updates: Generator<ModelUpdate>): GraphResult {
-  const before = heapMegabytes();
+interface Subject {
+  onUpdates(updates: readonly ModelUpdate[]): void;
+  /** Returns how much there was to say. */
+  finish(): number;
+}
+
+function graphSubject(): Subject {
   const graph = new CalcGraph({ hostname: HOST });
+  return {
+    onUpdates: (updates) => graph.onUpdates(updates),
+    finish: () => {
+      let messages = 0;
+      graph.onStatus("in-sync");
+      graph.flush(() => messages++);
+      return messages;
+    },
+  };
+}
+
+function mapSubject(): Subject {
+  const byKey = new Map<string, ModelUpdate["value"]>();
+  return {
+    onUpdates: (updates) => {
+      for (const { key, value } of updates) byKey.set(modelKeyText(key), value);
+    },
+    finish: () => byKey.size,
+  };
+}
+
+/** The time to make the updates is not counted. */
+function run(updates: Generator<ModelUpdate>, makeSubject: () => Subject): GraphResult {
+  const before = heapMegabytes();
+  const subject = makeSubject();
   let milliseconds = 0;
-  let messages = 0;
   const timed = (body: () => void): void => {
     const start = performance.now();
     body();
@@ -122,7 +159,7 @@ function run(updates: Generator<ModelUpdate>): GraphResult {
   };
   let chunk: ModelUpdate[] = [];
   const pass = (): void => {
-    timed(() => graph.onUpdates(chunk));
+    timed(() => subject.onUpdates(chunk));
     chunk = [];
   };
   for (const update of updates) {
@@ -130,14 +167,11 @@ function run(updates: Generator<ModelUpdate>): GraphResult {
     if (chunk.length === CHUNK) pass();
   }
   pass();
-  timed(() => {
-    graph.onStatus("in-sync");
-    graph.flush(() => messages++);
-  });
-  if (messages === 0) throw new Error("the graph said nothing");
+  let said = 0;
+  timed(() => (said = subject.finish()));
   const megabytes = heapMegabytes() - before;
   // Alive until here.
-  if (graph.statistics().activeLocalEndpoints === 0) throw new Error("no local endpoint");
+  if (said === 0 || subject.finish() < 0) throw new Error("nothing came out");
   return { seconds: milliseconds / 1000, megabytes };
 }
 
@@ -148,6 +182,7 @@ function heapMegabytes(): number {
 
 if (import.meta.main) {
   const shape = JSON.parse(process.argv[2] ?? "") as Shape;
-  const result = run(shape.kind === "tags" ? tagCluster(shape) : namespaceCluster(shape));
+  const updates = shape.kind === "tags" ? tagCluster(shape) : namespaceCluster(shape);
+  const result = run(updates, process.argv[3] === "map" ? mapSubject : graphSubject);
   writeSync(1, JSON.stringify(result));
 }

@@ -351,7 +351,7 @@ export class LabelIndex<S, I, D = undefined> {
   #adopt(item: Item<S, I, D>, parents: readonly Parent<S, I, D>[]): void {
     const left = item.parents;
     item.parents = parents;
-    for (const parent of parents) addChild(parent, item);
+    for (const parent of parents) if (!left.includes(parent)) addChild(parent, item);
     for (const parent of left) {
       if (parents.includes(parent)) continue;
       parent.items = takeOut(parent.items, item);

@@ -27,8 +27,12 @@ const MAX_IDLE_LABELS = 16;
 /** When this few labels are asked for, asking an item for each is cheaper than going over its own. */
 const FEW_LABELS = 4;
 
-/** What lies in one place. Most places hold one thing, for which a set would be a big box. */
-export type Place<T extends object> = T | Set<T>;
+/**
+ * What lies in one place: most hold one thing, for which a set would be a big box; and to find a thing
+ * in a list costs less than a set's memory, until the list is long.
+ */
+export type Place<T extends object> = T | T[] | Set<T>;
+const LONGEST_LIST = 512;
 
 interface SelectorShelf<F extends object> {
   readonly byValue: Map<string, Place<F>>;
@@ -125,8 +129,7 @@ function collectFrom<F extends object>(
   into: F[],
 ): void {
   const ofValue = byValue.get(value);
-  if (ofValue instanceof Set) for (const filed of ofValue) into.push(filed);
-  else if (ofValue !== undefined) into.push(ofValue);
+  if (ofValue !== undefined) for (const filed of thingsIn(ofValue)) into.push(filed);
   for (const filed of anyValue) into.push(filed);
 }
 
@@ -238,14 +241,18 @@ export class ItemShelves<T extends Labelled> {
 
 function sizeOf(place: object | undefined): number {
   if (place === undefined) return 0;
+  if (Array.isArray(place)) return place.length;
   return place instanceof Set ? place.size : 1;
 }
 
-/** What is in the place then. */
+/** What is in the place then. What is there already was put there last, if it is not in a set. */
 export function putIn<T extends object>(place: Place<T> | undefined, one: T): Place<T> {
   if (place === undefined || place === one) return one;
   if (place instanceof Set) return place.add(one);
-  return new Set([place, one]);
+  if (!Array.isArray(place)) return [place, one];
+  if (place[place.length - 1] === one) return place;
+  place.push(one);
+  return place.length > LONGEST_LIST ? new Set(place) : place;
 }
 
 /** What is in the place then; undefined: nothing. */
@@ -253,19 +260,23 @@ export function takeOut<T extends object>(
   place: Place<T> | undefined,
   one: T,
 ): Place<T> | undefined {
-  if (!(place instanceof Set)) return place === one ? undefined : place;
-  return place.delete(one) && place.size === 0 ? undefined : place;
+  if (place instanceof Set) return place.delete(one) && place.size === 0 ? undefined : place;
+  if (!Array.isArray(place)) return place === one ? undefined : place;
+  const at = place.indexOf(one);
+  const last = at < 0 ? undefined : place.pop();
+  if (last !== undefined && last !== one) place[at] = last;
+  return place.length === 0 ? undefined : place;
 }
 
 export function thingsIn<T extends object>(place: Place<T> | undefined): Iterable<T> {
   if (place === undefined) return [];
-  return place instanceof Set ? place : [place];
+  return place instanceof Set || Array.isArray(place) ? place : [place];
 }
 
 function putInto<T extends object>(shelf: Map<string, Place<T>>, value: string, one: T): void {
   const place = shelf.get(value);
-  if (place instanceof Set) place.add(one);
-  else shelf.set(value, putIn(place, one));
+  const after = putIn(place, one);
+  if (after !== place) shelf.set(value, after);
 }
 
 function takeFrom<T extends object>(shelf: Map<string, Place<T>>, value: string, one: T): void {

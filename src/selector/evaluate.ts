@@ -1,4 +1,8 @@
-/** Compiles a selector's tree to closures, once, so that matching walks no tree. */
+/**
+ * Two ways to evaluate a selector's tree: by walking it, and by closures made of it once. Closures are
+ * twice as fast and cost as much as some ten walks to make, and memory; most selectors of a large
+ * cluster are tried on an item or two.
+ */
 import { unreachable } from "#std";
 import type { LabelTestNode, SelectorNode } from "./ast.ts";
 
@@ -22,6 +26,48 @@ export function compile<S>(node: SelectorNode, read: ReadLabel<S>): Predicate<S>
       return conjunction(node.operands.map((operand) => compile(operand, read)));
     case "or":
       return disjunction(node.operands.map((operand) => compile(operand, read)));
+    default:
+      return unreachable(node);
+  }
+}
+
+/** The same answer as the compiled one's. */
+export function evaluate<S>(node: SelectorNode, source: S, read: ReadLabel<S>): boolean {
+  switch (node.kind) {
+    case "all":
+    case "global":
+      return true;
+    case "not":
+      return !evaluate(node.operand, source, read);
+    case "and":
+      for (const operand of node.operands) if (!evaluate(operand, source, read)) return false;
+      return true;
+    case "or":
+      for (const operand of node.operands) if (evaluate(operand, source, read)) return true;
+      return false;
+    default:
+      return evaluateTest(node, read(source, node.label));
+  }
+}
+
+function evaluateTest(node: LabelTestNode, found: string | undefined): boolean {
+  switch (node.kind) {
+    case "has":
+      return found !== undefined;
+    case "eq":
+      return found === node.value;
+    case "ne":
+      return found !== node.value;
+    case "contains":
+      return found?.includes(node.value) ?? false;
+    case "startsWith":
+      return found?.startsWith(node.value) ?? false;
+    case "endsWith":
+      return found?.endsWith(node.value) ?? false;
+    case "in":
+      return found !== undefined && node.values.includes(found);
+    case "notIn":
+      return found === undefined || !node.values.includes(found);
     default:
       return unreachable(node);
   }

@@ -47,6 +47,18 @@ export function parseSelectorNode(text: string, maxDepth = MAX_SELECTOR_DEPTH): 
   return node;
 }
 
+/** Names of labels, each text once: a cluster has few, and they stand in every selector. */
+let names = new Map<string, string>();
+const MOST_NAMES = 4096;
+
+function shared(name: string): string {
+  const known = names.get(name);
+  if (known !== undefined) return known;
+  if (names.size >= MOST_NAMES) names = new Map();
+  names.set(name, name);
+  return name;
+}
+
 class Parser {
   readonly #text: string;
   readonly #maxDepth: number;
@@ -97,7 +109,7 @@ class Parser {
 
   #primary(depth: number): SelectorNode {
     const token = this.#take();
-    if (token.kind === "has") return { kind: "has", label: token.value };
+    if (token.kind === "has") return { kind: "has", label: shared(token.value) };
     if (token.kind === "all" || token.kind === "global") return { kind: token.kind };
     if (token.kind === "label") return this.#comparison(token);
     if (token.kind !== "(") {
@@ -123,15 +135,16 @@ class Parser {
   }
 
   #comparison(label: Token): SelectorNode {
+    const name = shared(label.value);
     const operator = this.#take();
     const valueKind = VALUE_OPERATORS[operator.kind];
     if (valueKind) {
       const operand = this.#take();
       if (operand.kind !== "string") throw this.#missingQuotes(operand);
-      return { kind: valueKind, label: label.value, value: operand.value };
+      return { kind: valueKind, label: name, value: operand.value };
     }
     const setKind = SET_OPERATORS[operator.kind];
-    if (setKind) return { kind: setKind, label: label.value, values: this.#set() };
+    if (setKind) return { kind: setKind, label: name, values: this.#set() };
     throw this.#unexpected(operator, OPERATOR_NAMES, this.#operatorFix(label, operator));
   }
 

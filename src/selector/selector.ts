@@ -4,7 +4,7 @@
  */
 import { makeUniqueId } from "#std";
 import { canonicalText, mapLeaves, visitLabels, type LeafNode, type SelectorNode } from "./ast.ts";
-import { compile } from "./evaluate.ts";
+import { compile, evaluate } from "./evaluate.ts";
 import { MAX_COMPOSED_DEPTH, MAX_SELECTOR_DEPTH, parseSelectorNode } from "./parser.ts";
 import { restrictionsOf, type LabelRestrictions } from "./restrictions.ts";
 
@@ -14,6 +14,8 @@ export type Labels = Readonly<Record<string, string>>;
 export interface LabelGetter {
   get(label: string): string | undefined;
 }
+
+const WALKS_BEFORE_COMPILING = 8;
 
 export class Selector {
   readonly node: SelectorNode;
@@ -27,6 +29,7 @@ export class Selector {
   #usedLabels: ReadonlySet<string> | undefined;
   #matchesRecord: ((labels: Labels) => boolean) | undefined;
   #matchesGetter: ((labels: LabelGetter) => boolean) | undefined;
+  #walks = 0;
 
   constructor(node: SelectorNode) {
     this.node = node;
@@ -56,7 +59,10 @@ export class Selector {
   }
 
   matchesWith(labels: LabelGetter): boolean {
-    return (this.#matchesGetter ??= compile(this.node, getLabel))(labels);
+    if (this.#matchesGetter !== undefined) return this.#matchesGetter(labels);
+    if (++this.#walks <= WALKS_BEFORE_COMPILING) return evaluate(this.node, labels, getLabel);
+    this.#matchesGetter = compile(this.node, getLabel);
+    return this.#matchesGetter(labels);
   }
 
   toString(): string {

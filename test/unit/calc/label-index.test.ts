@@ -169,3 +169,41 @@ test("items that list the same parents anew hear of the labels that they have no
     index.setParent("b", null);
   }
 });
+
+test("a thousand items with one label's value: each is found, whichever leave or change", () => {
+  const COUNT = 1200;
+  const expected = new Set<number>();
+  const found = new Set<number>();
+  const byItem = new LabelIndex<string, number>({
+    onMatchStarted: (_, item) => {
+      assert.ok(!found.has(item));
+      found.add(item);
+    },
+    onMatchStopped: (_, item) => assert.ok(found.delete(item)),
+  });
+  byItem.setSelector("first", parseSelector("a == 'x'"));
+  const set = (item: number, value: string): void => {
+    // Two parents have the label alike, and the items of a parent are many, too.
+    byItem.setItem(item, { a: value }, ["p", "q"], undefined);
+    if (value === "x") expected.add(item);
+    else expected.delete(item);
+  };
+  for (let item = 0; item < COUNT; item++) set(item, "x");
+  for (let item = 0; item < COUNT; item += 3) set(item, "y");
+  for (let item = 1; item < COUNT; item += 5) {
+    byItem.deleteItem(item);
+    expected.delete(item);
+  }
+  for (let item = 0; item < 100; item++) set(item, "x");
+  assert.deepEqual(found, expected);
+  // A selector that comes later finds them on the shelf; one that goes leaves none behind.
+  byItem.deleteSelector("first");
+  assert.equal(found.size, 0);
+  byItem.setSelector("second", parseSelector("a == 'x'"));
+  assert.deepEqual(found, expected);
+  byItem.setParent("q", { b: "z" });
+  byItem.setSelector("second", parseSelector("b == 'z'"));
+  assert.equal(found.size, byItem.statistics().items);
+  byItem.setParent("q", null);
+  assert.equal(found.size, 0);
+});
