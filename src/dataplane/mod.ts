@@ -5,7 +5,6 @@ export {
   defaultNftPolicyConfig,
   type DropActionOverride,
   type EndpointToHostAction,
-  type FailsafePort,
   type LogRateLimit,
   type NatConfig,
   type NftPolicyConfig,

@@ -5,13 +5,13 @@ import {
   openExternalDataplane,
   openLinuxDataplane,
   type Dataplane,
-  type FailsafePort,
   type LinuxDataplaneConfig,
   type LogRateLimit,
   type NatConfig,
   type NftPolicyConfig,
 } from "#dataplane";
 import { parseIp } from "#ip";
+import type { FailsafePort } from "#policy";
 import type { ProtoPort } from "./config/kinds-net.ts";
 import type { FelixValues } from "./config/params.ts";
 import type { FelixConfig } from "./config/resolve.ts";

@@ -85,12 +85,23 @@ export function isStagedKind(kind: string): boolean {
 
 export function evaluate(program: EndpointProgram, flow: Flow): Evaluation {
   if (program.disabled === true) return { verdict: "deny", trace: [{ step: "disabled" }] };
+  const { verdict, trace } = evaluateTiers(program.tiers, program.lookups, flow);
+  if (verdict !== "pass") return { verdict, trace };
+  return { verdict: evaluateProfiles(program, flow, trace), trace };
+}
+
+/** Tiers alone: `pass` if none of them decides. */
+export function evaluateTiers(
+  tiers: readonly TierInfo[],
+  lookups: PolicyLookups,
+  flow: Flow,
+): { readonly verdict: Verdict | "pass"; readonly trace: TraceStep[] } {
   const trace: TraceStep[] = [];
-  for (const tier of program.tiers) {
-    const verdict = evaluateTier(tier, program.lookups, flow, trace);
+  for (const tier of tiers) {
+    const verdict = evaluateTier(tier, lookups, flow, trace);
     if (verdict !== "pass") return { verdict, trace };
   }
-  return { verdict: evaluateProfiles(program, flow, trace), trace };
+  return { verdict: "pass", trace };
 }
 
 function evaluateTier(

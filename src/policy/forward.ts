@@ -1,15 +1,36 @@
 /**
- * What happens to a packet on this host: the egress policy of a local sender, then the ingress
- * policy of a local receiver or the host's own gate. Host endpoints are not part of it.
+ * What happens to a packet on this host, stage by stage as in the kernel:
+ *
+ *     by interface   untracked-in · pre-dnat          of the interface it came by
+ *     forwarded      forward-in · sender's egress · receiver's ingress · forward-out
+ *     to the host    sender's egress, or input
+ *     from the host  untracked-out · output
+ *
+ * What an untracked or pre-DNAT policy allows passes forward-in, input and output.
  */
 import { evaluate, type EndpointProgram, type Evaluation, type Verdict } from "./evaluate.ts";
 import { PROTOCOLS, type Packet } from "./flow.ts";
+import {
+  DEFAULT_FAILSAFE_PORTS,
+  evaluateHostStage,
+  type FailsafePorts,
+  type HostStage,
+  type HostStageEvaluation,
+  type InterfacePolicy,
+} from "./host.ts";
 
-/** One end of a flow, seen from this host. `outside`: another machine. */
+/**
+ * One end of a flow, seen from this host, and the policy of the host's interface towards it.
+ * `outside`: another machine.
+ */
 export type FlowEnd =
-  | { readonly kind: "workload"; readonly program: EndpointProgram }
+  | {
+      readonly kind: "workload";
+      readonly program: EndpointProgram;
+      readonly interfacePolicy?: InterfacePolicy;
+    }
   | { readonly kind: "host" }
-  | { readonly kind: "outside" };
+  | { readonly kind: "outside"; readonly interfacePolicy?: InterfacePolicy };
 
 export interface ForwardOptions {
   /** Felix's DefaultEndpointToHostAction: what befalls workload → host once policy allows it. */
@@ -18,6 +39,8 @@ export interface ForwardOptions {
   readonly deniedVxlanPort?: number;
   /** Whether workloads may send IP-in-IP. */
   readonly allowIpIpFromWorkloads?: boolean;
+  /** Absent: Felix's defaults. */
+  readonly failsafes?: FailsafePorts;
 }
 
 /** Felix's defaults: nothing from a workload reaches the host or a tunnel. */
@@ -36,6 +59,8 @@ export type ForwardReason =
   | "allowed"
   | "egress-denied"
   | "ingress-denied"
+  | "host-denied"
+  | "failsafe"
   | "tunnel-from-workload"
   | "endpoint-to-host-action"
   | "always-allowed-icmpv6";
@@ -47,6 +72,8 @@ export interface ForwardEvaluation {
   readonly egress?: Evaluation;
   /** The receiver's, likewise. */
   readonly ingress?: Evaluation;
+  /** Stages of host endpoints that had a say, in the packet's order; the last may have denied it. */
+  readonly host: readonly HostStageEvaluation[];
 }
 
 export function evaluateForward(
@@ -55,30 +82,103 @@ export function evaluateForward(
   destination: FlowEnd,
   options: ForwardOptions = DEFAULT_FORWARD_OPTIONS,
 ): ForwardEvaluation {
-  const toHost = destination.kind === "host";
-  let egress: Evaluation | undefined;
-  if (source.kind === "workload") {
-    if (toHost && isAlwaysAllowed(packet)) {
-      return { verdict: "allow", reason: "always-allowed-icmpv6" };
+  const way = new Way(packet, source, destination, options);
+  const decided = source.kind === "host" ? way.fromHost() : way.arriving();
+  return { ...decided, ...way.asked, host: way.host };
+}
+
+interface Decision {
+  readonly verdict: Verdict;
+  readonly reason: ForwardReason;
+}
+
+const ALLOWED: Decision = { verdict: "allow", reason: "allowed" };
+const HOST_DENIED: Decision = { verdict: "deny", reason: "host-denied" };
+
+class Way {
+  readonly #packet: Packet;
+  readonly #source: FlowEnd;
+  readonly #destination: FlowEnd;
+  readonly #options: ForwardOptions;
+  readonly host: HostStageEvaluation[] = [];
+  readonly asked: { egress?: Evaluation; ingress?: Evaluation } = {};
+  /** Untracked or pre-DNAT policy has allowed it. */
+  #marked = false;
+
+  constructor(packet: Packet, source: FlowEnd, destination: FlowEnd, options: ForwardOptions) {
+    this.#packet = packet;
+    this.#source = source;
+    this.#destination = destination;
+    this.#options = options;
+  }
+
+  arriving(): Decision {
+    const source = this.#source;
+    const destination = this.#destination;
+    if (source.kind === "outside" && !this.#stage("untracked-in", source)) return HOST_DENIED;
+    if (!this.#marked && !this.#stage("pre-dnat", source)) return HOST_DENIED;
+    if (destination.kind === "host") return this.#toHost();
+    if (!this.#marked && !this.#stage("forward-in", source)) return HOST_DENIED;
+    if (source.kind === "workload") {
+      const denied = this.#egress(source.program);
+      if (denied !== undefined) return denied;
     }
-    if (source.program.disabled !== true && isTunnel(packet, options)) {
+    if (destination.kind === "workload") {
+      const ingress = evaluate(destination.program, { ...this.#packet, direction: "ingress" });
+      this.asked.ingress = ingress;
+      if (ingress.verdict === "deny") return { verdict: "deny", reason: "ingress-denied" };
+    }
+    return this.#stage("forward-out", destination) ? ALLOWED : HOST_DENIED;
+  }
+
+  /** The host may always speak to its own workloads. */
+  fromHost(): Decision {
+    const destination = this.#destination;
+    if (destination.kind !== "outside") return ALLOWED;
+    if (!this.#stage("untracked-out", destination)) return HOST_DENIED;
+    if (this.#marked) return ALLOWED;
+    return this.#last("output", destination);
+  }
+
+  #toHost(): Decision {
+    const source = this.#source;
+    if (source.kind !== "workload") return this.#marked ? ALLOWED : this.#last("input", source);
+    if (isAlwaysAllowed(this.#packet)) return { verdict: "allow", reason: "always-allowed-icmpv6" };
+    const denied = this.#egress(source.program);
+    if (denied !== undefined) return denied;
+    return this.#options.endpointToHost === "drop"
+      ? { verdict: "deny", reason: "endpoint-to-host-action" }
+      : ALLOWED;
+  }
+
+  /** Undefined: the sender may. */
+  #egress(program: EndpointProgram): Decision | undefined {
+    if (program.disabled !== true && isTunnel(this.#packet, this.#options)) {
       return { verdict: "deny", reason: "tunnel-from-workload" };
     }
-    egress = evaluate(source.program, { ...packet, direction: "egress" });
-    if (egress.verdict === "deny") return { verdict: "deny", reason: "egress-denied", egress };
-    if (toHost && options.endpointToHost === "drop") {
-      return { verdict: "deny", reason: "endpoint-to-host-action", egress };
+    const egress = evaluate(program, { ...this.#packet, direction: "egress" });
+    this.asked.egress = egress;
+    return egress.verdict === "deny" ? { verdict: "deny", reason: "egress-denied" } : undefined;
+  }
+
+  #last(stage: HostStage, towards: FlowEnd): Decision {
+    if (!this.#stage(stage, towards)) return HOST_DENIED;
+    const failsafe = this.host.at(-1)?.outcome === "failsafe";
+    return failsafe ? { verdict: "allow", reason: "failsafe" } : ALLOWED;
+  }
+
+  /** False: the packet is dropped there. */
+  #stage(stage: HostStage, towards: FlowEnd): boolean {
+    const policy = towards.kind === "host" ? undefined : towards.interfacePolicy;
+    const failsafes = this.#options.failsafes ?? DEFAULT_FAILSAFE_PORTS;
+    const said = evaluateHostStage(stage, policy, this.#packet, failsafes);
+    if (said === undefined) return true;
+    this.host.push(said);
+    if (said.outcome === "allow" && (stage.startsWith("untracked") || stage === "pre-dnat")) {
+      this.#marked = true;
     }
+    return said.outcome !== "deny";
   }
-  const asked = egress ? { egress } : {};
-  // The host may always speak to its own workloads.
-  if (destination.kind !== "workload" || source.kind === "host") {
-    return { verdict: "allow", reason: "allowed", ...asked };
-  }
-  const ingress = evaluate(destination.program, { ...packet, direction: "ingress" });
-  const { verdict } = ingress;
-  const reason = verdict === "allow" ? "allowed" : "ingress-denied";
-  return { verdict, reason, ...asked, ingress };
 }
 
 function isAlwaysAllowed(packet: Packet): boolean {

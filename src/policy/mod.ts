@@ -33,6 +33,15 @@ export {
   type ForwardOptions,
   type ForwardReason,
 } from "./forward.ts";
+export {
+  DEFAULT_FAILSAFE_PORTS,
+  type FailsafePort,
+  type FailsafePorts,
+  type HostEndpointPolicy,
+  type HostStage,
+  type HostStageEvaluation,
+  type InterfacePolicy,
+} from "./host.ts";
 export { IpSetIndex, type IpSetKind, type IpSetMembers } from "./ip-sets.ts";
 export {
   MATCH_FIELDS,

@@ -98,6 +98,13 @@ export class Oracle {
   workload(interfaceName: string): FlowEnd {
     const endpoint = this.#host.workloadOn(interfaceName);
     if (endpoint === undefined) throw new Error(`no endpoint on ${interfaceName}`);
-    return { kind: "workload", program: this.#host.program(endpoint) };
+    const interfacePolicy = this.#host.interfacePolicy(interfaceName, [], true);
+    return { kind: "workload", program: this.#host.program(endpoint), interfacePolicy };
+  }
+
+  /** The end that is another machine behind the host's interface with these addresses. */
+  outside(interfaceName: string, addresses: readonly string[]): FlowEnd {
+    const interfacePolicy = this.#host.interfacePolicy(interfaceName, addresses);
+    return { kind: "outside", interfacePolicy };
   }
 }

@@ -62,6 +62,7 @@ export function generateState(seed: number, options: RandomStateOptions = {}): R
   const random = new RandomSource(seed);
   const tiers = randomTiers(random);
   const pods = PODS.map((_, i) => randomPod(random, i));
+  const hosts = random.chance(0.5) ? randomHostEndpoints(random) : [];
   const resources = [
     ...tiers.map((tier) => tier.resource).filter((resource) => resource !== undefined),
     resource("Node", "host-a", {
@@ -73,13 +74,14 @@ export function generateState(seed: number, options: RandomStateOptions = {}): R
     ...pods,
     remotePod(random),
     ...randomNetworkSets(random),
+    ...hosts,
     ...randomPolicies(
       random,
       tiers.map((tier) => tier.name),
       options.policies ?? 8,
     ),
   ];
-  return { resources, flows: randomFlows(random, options.flows ?? 200) };
+  return { resources, flows: randomFlows(random, options.flows ?? 200, hosts.length > 0) };
 }
 
 /**
@@ -248,6 +250,41 @@ function workload(
   return resource("WorkloadEndpoint", name, spec, { namespace, labels: randomLabels(random) });
 }
 
+/** By name (of an interface that is there, or not), by expected address, for all interfaces. */
+function randomHostEndpoints(random: RandomSource): Json[] {
+  const count = random.int(1, 3);
+  const endpoints = Array.from({ length: count }, (_, i) => {
+    const spec = {
+      node: random.chance(0.9) ? "host-a" : "host-b",
+      ...random.pick([
+        { interfaceName: "eth0" },
+        { interfaceName: "eth2" },
+        { interfaceName: "*" },
+        { interfaceName: "*" },
+        { expectedIPs: ["10.0.0.11"] },
+        { expectedIPs: ["192.0.2.77", "2001:db8:9:0:0::11"] },
+        { interfaceName: "eth0", expectedIPs: ["10.0.0.12"] },
+      ]),
+      ...random.maybe(0.5, "profiles", () => random.some(["extra", "kns.ops", "absent"], 1, 2)),
+      ...random.maybe(0.4, "ports", () => randomEndpointPorts(random)),
+    };
+    const labels = { ...randomLabels(random), host: "yes" };
+    return resource("HostEndpoint", `hep${i}`, spec, { labels });
+  });
+  if (random.chance(0.4)) return endpoints;
+  // Otherwise hardly any IPv6 would get over the link.
+  const neighbours = [135, 136].map((type) => ({
+    action: "Allow",
+    protocol: "ICMPv6",
+    icmp: { type },
+  }));
+  const spec = { order: -10, selector: "has(host)", ingress: neighbours, egress: neighbours };
+  return [
+    ...endpoints,
+    resource("GlobalNetworkPolicy", "neighbours", { ...spec, types: ["Ingress", "Egress"] }),
+  ];
+}
+
 function randomEndpointPorts(random: RandomSource): Json[] {
   return random.some(NAMED_PORTS, 1, 3).map((name) => ({
     name,
@@ -280,6 +317,9 @@ function randomPolicy(random: RandomSource, tier: string, index: number): Json {
   const kind = `${staged ? "Staged" : ""}${global ? "Global" : ""}NetworkPolicy`;
   const name = tier === "default" ? `pol${index}` : `${tier}.pol${index}`;
   const types = random.pick([undefined, ["Ingress"], ["Egress"], ["Ingress", "Egress"]]);
+  if (global && !staged && random.chance(0.4)) {
+    return resource(kind, name, { tier, ...randomHostPolicy(random) });
+  }
   const spec = {
     tier,
     // Missing orders sort last; equal ones by name.
@@ -295,11 +335,26 @@ function randomPolicy(random: RandomSource, tier: string, index: number): Json {
   return resource(kind, name, spec, global ? {} : { namespace: random.pick(NAMESPACES) });
 }
 
+/** Policy that only host endpoints have: of forwarded packets, untracked, before DNAT. */
+function randomHostPolicy(random: RandomSource): Json {
+  const phase = random.pick([{}, {}, { doNotTrack: true }, { preDNAT: true }]);
+  const mayEgress = !("preDNAT" in phase);
+  return {
+    ...phase,
+    applyOnForward: true,
+    ...random.maybe(0.8, "order", () => random.pick([-3, 0.5, 1, 2, 100])),
+    ...random.maybe(0.5, "selector", () => random.pick(["has(host)", randomSelector(random)])),
+    ingress: randomRules(random),
+    ...(mayEgress ? { egress: randomRules(random) } : {}),
+    types: mayEgress ? random.pick([["Ingress"], ["Egress"], ["Ingress", "Egress"]]) : ["Ingress"],
+  };
+}
+
 /** No two flows belong to one connection, or the second would be let through as established. */
-function randomFlows(random: RandomSource, count: number): RandomFlow[] {
+function randomFlows(random: RandomSource, count: number, ofHost: boolean): RandomFlow[] {
   const flows = new Map<string, RandomFlow>();
   while (flows.size < count) {
-    const flow = randomFlow(random, FIRST_TAG + flows.size);
+    const flow = randomFlow(random, FIRST_TAG + flows.size, ofHost);
     const ends = [`${flow.src} ${flow.sport}`, `${flow.dst} ${flow.dport}`].sort();
     const connection = `${flow.proto} ${ends.join(" ")} ${flow.type === undefined ? "" : flow.tag}`;
     if (!flows.has(connection)) flows.set(connection, flow);
@@ -307,15 +362,18 @@ function randomFlows(random: RandomSource, count: number): RandomFlow[] {
   return [...flows.values()];
 }
 
-function randomFlow(random: RandomSource, tag: number): RandomFlow {
-  const [from, to] = randomEnds(random);
+function randomFlow(random: RandomSource, tag: number, ofHost: boolean): RandomFlow {
+  const [from, to] = randomEnds(random, ofHost);
   const family = random.chance(0.35) ? 6 : 4;
   const src = random.pick(ADDRESSES[from]?.[family] ?? []);
   const dst = random.pick(ADDRESSES[to]?.[family] ?? []);
   return { from, to, src, dst, tag, ...randomTransport(random, family, tag) };
 }
 
-function randomEnds(random: RandomSource): readonly [from: string, to: string] {
+function randomEnds(random: RandomSource, ofHost: boolean): readonly [from: string, to: string] {
+  if (ofHost && random.chance(0.35)) {
+    return random.chance(0.6) ? [OUTSIDE, HOST] : [HOST, OUTSIDE];
+  }
   const pod = random.pick(PODS);
   const chosen = random.next();
   if (chosen < 0.55) return [pod, random.pick(PODS.filter((other) => other !== pod))];

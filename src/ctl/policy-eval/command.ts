@@ -38,6 +38,7 @@ interface Options {
   readonly icmpCode?: number;
   readonly ipVersion?: string;
   readonly node?: string;
+  readonly interface?: string;
   readonly filename?: readonly string[];
   readonly recursive?: boolean;
   readonly namespace?: string;
@@ -98,6 +99,7 @@ function addOptions(command: Command): Command {
       new Option("--ip-version <version>", "for ends with both (default: 4)").choices(["4", "6"]),
     )
     .option("--node <name>", "only what this node decides")
+    .option("--interface <name>", "the node's interface towards the outside, for host endpoints")
     .option("-f, --filename <file>", "manifests instead of a datastore; repeatable", collect)
     .option("-R, --recursive", "look in directories of the directory too")
     .option("-n, --namespace <name>", "namespace of resources in files that name none")
@@ -147,5 +149,6 @@ function questionOf(options: Options): FlowQuestion {
     ...(icmpCode === undefined ? {} : { icmpCode }),
     ...(ipVersion === undefined ? {} : { ipVersion: Number(ipVersion) as IpFamily }),
     ...(node === undefined ? {} : { node }),
+    ...(options.interface === undefined ? {} : { interfaceName: options.interface }),
   };
 }

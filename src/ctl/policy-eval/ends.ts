@@ -127,6 +127,12 @@ function hostEnd(node: ResourceOf<"Node">): Extract<End, { readonly kind: "host"
   return { kind: "host", name: `node/${name}`, node: name, addresses: addressesOfNode(node) };
 }
 
+/** Addresses that the node's resource tells, canonical. */
+export function nodeAddresses(name: string, resources: readonly Resource[]): string[] {
+  const node = nodesOf(resources).find(({ metadata }) => metadata.name === name);
+  return node === undefined ? [] : addressesOfNode(node);
+}
+
 function addressesOfNode({ spec }: ResourceOf<"Node">): string[] {
   const texts = [
     spec.bgp?.ipv4Address,

@@ -1,26 +1,30 @@
 /**
  * One flow through a cluster: the sender's egress is decided on its node, the receiver's ingress on
- * its own; with both on one node that node decides both.
+ * its own; with both on one node that node decides both. Host endpoints of these nodes have their
+ * say on what comes and goes by the node's interface.
  *
- * Not part of it: host endpoints (their names come as a note), routes, and what firewalls other
- * than Margay do.
+ * Not part of it: routes, and what firewalls other than Margay do.
  */
 import { parseIp, tryParseIp, type IpFamily } from "#ip";
 import {
+  DEFAULT_FAILSAFE_PORTS,
   DEFAULT_FORWARD_OPTIONS,
   evaluateForward,
   hasPorts,
   parsePacket,
+  protocolNumber,
   PROTOCOLS,
+  type FailsafePort,
   type FlowEnd,
   type ForwardEvaluation,
   type ForwardOptions,
+  type InterfacePolicy,
   type Packet,
   type Verdict,
 } from "#policy";
 import { inputError } from "#std";
 import type { Cluster } from "./cluster.ts";
-import { addressOf, commonFamily, findEnd, type End } from "./ends.ts";
+import { addressOf, commonFamily, findEnd, nodeAddresses, type End } from "./ends.ts";
 import type { HostState } from "./host-state.ts";
 
 export interface FlowQuestion {
@@ -35,6 +39,8 @@ export interface FlowQuestion {
   readonly ipVersion?: IpFamily;
   /** Only what this node decides. */
   readonly node?: string;
+  /** The node's interface towards the other end; else the one that has the node's addresses. */
+  readonly interfaceName?: string;
 }
 
 export interface NodeAnswer {
@@ -75,13 +81,13 @@ export function evaluateFlow(cluster: Cluster, question: FlowQuestion): FlowAnsw
   const nodes: NodeAnswer[] = [];
   let verdict: Verdict = "allow";
   for (const node of path) {
-    const answer = answerOf(cluster, node, packet, from, to);
+    const answer = answerOf(cluster, node, packet, from, to, question.interfaceName);
     nodes.push(answer);
     verdict = answer.evaluation.verdict;
     if (verdict === "deny") break;
   }
   if (path.length === 0) notes.push("neither end is in the cluster: nothing of it is asked");
-  notes.push(...nodes.flatMap(hostEndpointNote));
+  if (question.interfaceName === undefined) notes.push(...nodes.flatMap(interfaceNote));
   notes.push(...cluster.unusable.map((text) => `agents pass over ${text}`));
   return { packet, from, to, verdict, nodes, notes };
 }
@@ -97,25 +103,39 @@ function nodesOf(from: End, to: End): string[] {
   return [...new Set(nodes)];
 }
 
-function answerOf(cluster: Cluster, node: string, packet: Packet, from: End, to: End): NodeAnswer {
+function answerOf(
+  cluster: Cluster,
+  node: string,
+  packet: Packet,
+  from: End,
+  to: End,
+  interfaceName: string | undefined,
+): NodeAnswer {
   const state = cluster.host(node);
   // A floating address has become the workload's own before policy sees the packet there.
   const translated = to.kind === "workload" && to.node === node ? to.floating : undefined;
   const seen = translated === undefined ? packet : { ...packet, dst: parseIp(translated.internal) };
+  const addresses = nodeAddresses(node, cluster.resources);
+  const outside = state.interfacePolicy(interfaceName, addresses);
   const evaluation = evaluateForward(
     seen,
-    endOn(node, from, state),
-    endOn(node, to, state),
+    endOn(node, from, state, outside),
+    endOn(node, to, state, outside),
     optionsOf(cluster, node),
   );
   return { node, state, evaluation };
 }
 
-function endOn(node: string, end: End, state: HostState): FlowEnd {
-  if (end.kind === "outside" || end.node !== node) return { kind: "outside" };
+function endOn(node: string, end: End, state: HostState, outside: InterfacePolicy): FlowEnd {
+  if (end.kind === "outside" || end.node !== node) {
+    return { kind: "outside", interfacePolicy: outside };
+  }
   if (end.kind === "host") return { kind: "host" };
   const endpoint = state.workload(end.id);
-  if (endpoint !== undefined) return { kind: "workload", program: state.program(endpoint) };
+  if (endpoint !== undefined) {
+    const interfacePolicy = state.interfacePolicy(endpoint.name, [], true);
+    return { kind: "workload", program: state.program(endpoint), interfacePolicy };
+  }
   throw inputError(
     "no-endpoint",
     `the agent of ${node} passes over ${end.name}: it has no address or no interface yet`,
@@ -133,14 +153,31 @@ function optionsOf(cluster: Cluster, node: string): ForwardOptions {
     endpointToHost: word === "accept" || word === "return" ? word : "drop",
     ...(mayVxlan || deniedVxlanPort === undefined ? {} : { deniedVxlanPort }),
     allowIpIpFromWorkloads: spec["allowIPIPPacketsFromWorkloads"] === true,
+    failsafes: {
+      inbound: failsafePorts(spec["failsafeInboundHostPorts"]) ?? DEFAULT_FAILSAFE_PORTS.inbound,
+      outbound: failsafePorts(spec["failsafeOutboundHostPorts"]) ?? DEFAULT_FAILSAFE_PORTS.outbound,
+    },
   };
 }
 
-function hostEndpointNote({ node, state }: NodeAnswer): string[] {
-  const names = state.hostEndpointNames();
+/** As a FelixConfiguration lists them; undefined: it does not. */
+function failsafePorts(value: unknown): FailsafePort[] | undefined {
+  if (!Array.isArray(value)) return undefined;
+  return value.flatMap((each: Readonly<Record<string, unknown>>) => {
+    const { port, net, protocol: name } = each;
+    const protocol = protocolNumber({
+      name: typeof name === "string" ? name.toLowerCase() : "tcp",
+    });
+    if (typeof port !== "number") return [];
+    return [{ protocol, port, ...(typeof net === "string" && net !== "" ? { net } : {}) }];
+  });
+}
+
+function interfaceNote({ node, state }: NodeAnswer): string[] {
+  const names = state.namedInterfaces();
   if (names.length === 0) return [];
   return [
-    `${node} has host endpoints (${names.join(", ")}); their policy is not part of this answer`,
+    `${node} has host endpoints for ${names.join(", ")}: --interface NAME asks what they say`,
   ];
 }
 

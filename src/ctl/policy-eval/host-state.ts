@@ -3,7 +3,13 @@
  * them, and its endpoints. Fed with the calculation graph's messages, in their order.
  */
 import type { HostEndpoint, ToDataplane, WorkloadEndpoint, WorkloadEndpointId } from "#calc";
-import { PolicyState, type EndpointProgram } from "#policy";
+import { canonicalIp } from "#ip";
+import {
+  PolicyState,
+  type EndpointProgram,
+  type HostEndpointPolicy,
+  type InterfacePolicy,
+} from "#policy";
 
 export class HostState {
   readonly policies = new PolicyState();
@@ -46,6 +52,49 @@ export class HostState {
   /** Names of the host endpoints in force here. */
   hostEndpointNames(): readonly string[] {
     return [...this.#hostEndpoints.keys()].toSorted();
+  }
+
+  /**
+   * What polices an interface of this host with this name and these addresses (canonical text). Of a
+   * workload's interface, too: forward and pre-DNAT policy for all interfaces covers it.
+   */
+  interfacePolicy(
+    name: string | undefined,
+    addresses: readonly string[],
+    isWorkloads = false,
+  ): InterfacePolicy {
+    const ids = this.hostEndpointNames();
+    const own = isWorkloads ? undefined : ids.find((id) => this.#claims(id, name, addresses));
+    const all = ids.find((id) => this.#hostEndpoints.get(id)?.name === "*");
+    const [mine, fallback] = [own, all].map((id) => this.#hostPolicy(id));
+    const main = mine ?? fallback;
+    const preDnat = [mine, fallback].find((each) => (each?.preDnatTiers.length ?? 0) > 0);
+    const untracked = (mine?.untrackedTiers.length ?? 0) > 0 ? mine : undefined;
+    return {
+      ...(main === undefined ? {} : { main }),
+      ...(preDnat === undefined ? {} : { preDnat }),
+      ...(untracked === undefined ? {} : { untracked }),
+    };
+  }
+
+  #claims(id: string, name: string | undefined, addresses: readonly string[]): boolean {
+    const endpoint = this.#hostEndpoints.get(id);
+    if (endpoint === undefined) return false;
+    if (endpoint.name !== "") return endpoint.name === name;
+    const expected = [...endpoint.expectedIpv4Addrs, ...endpoint.expectedIpv6Addrs];
+    return expected.some((address) => addresses.includes(canonicalIp(address)));
+  }
+
+  #hostPolicy(id: string | undefined): HostEndpointPolicy | undefined {
+    const endpoint = id === undefined ? undefined : this.#hostEndpoints.get(id);
+    if (id === undefined || endpoint === undefined) return undefined;
+    return { ...endpoint, name: id, lookups: this.policies };
+  }
+
+  /** Interfaces that host endpoints name, without `*`. */
+  namedInterfaces(): readonly string[] {
+    const names = [...this.#hostEndpoints.values()].map(({ name }) => name);
+    return [...new Set(names.filter((name) => name !== "" && name !== "*"))].toSorted();
   }
 
   program(endpoint: WorkloadEndpoint): EndpointProgram {

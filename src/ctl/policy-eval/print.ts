@@ -7,6 +7,8 @@ import {
   type Direction,
   type Evaluation,
   type ForwardReason,
+  type HostStage,
+  type HostStageEvaluation,
   type Rule,
   type RuleTrace,
   type TraceStep,
@@ -19,6 +21,8 @@ const REASONS: Readonly<Record<ForwardReason, string>> = {
   allowed: "nothing denies it",
   "egress-denied": "the sender's egress policy",
   "ingress-denied": "the receiver's ingress policy",
+  "host-denied": "policy of a host endpoint",
+  failsafe: "a failsafe port, which no policy closes",
   "tunnel-from-workload": "workloads may not send packets of tunnels",
   "endpoint-to-host-action": "defaultEndpointToHostAction of workloads that talk to their node",
   "always-allowed-icmpv6": "a workload needs this ICMPv6 message to use its node as router",
@@ -29,7 +33,8 @@ export function answerText(answer: FlowAnswer): string {
   const lines = [describePacket(packet), `from  ${endText(from)}`, `to    ${endText(to)}`];
   for (const part of partsOf(answer)) {
     const { node, direction, name, evaluation } = part;
-    lines.push("", `${direction} of ${name}, on ${node}: ${evaluation.verdict}`);
+    lines.push("", `${part.title ?? direction} of ${name}, on ${node}: ${part.outcome}`);
+    if (evaluation === undefined) continue;
     const said = explain(evaluation);
     for (const [index, step] of evaluation.trace.entries()) {
       lines.push(`  ${said[index] ?? ""}`);
@@ -67,18 +72,57 @@ interface Part {
   readonly node: string;
   readonly direction: Direction;
   readonly name: string;
-  readonly evaluation: Evaluation;
+  readonly outcome: string;
+  /** Of a host endpoint: which policy of it. */
+  readonly stage?: HostStage;
+  readonly title?: string;
+  /** Absent: policy was not asked. */
+  readonly evaluation?: Evaluation;
   readonly lookups: NodeAnswer["state"]["policies"];
 }
 
+const BEFORE_WORKLOADS: ReadonlySet<HostStage> = new Set([
+  "untracked-in",
+  "pre-dnat",
+  "forward-in",
+]);
+const STAGES: Readonly<
+  Record<HostStage, { readonly title: string; readonly direction: Direction }>
+> = {
+  "untracked-in": { title: "untracked ingress", direction: "ingress" },
+  "pre-dnat": { title: "pre-DNAT ingress", direction: "ingress" },
+  "forward-in": { title: "ingress of forwarded packets", direction: "ingress" },
+  input: { title: "ingress", direction: "ingress" },
+  "untracked-out": { title: "untracked egress", direction: "egress" },
+  "forward-out": { title: "egress of forwarded packets", direction: "egress" },
+  output: { title: "egress", direction: "egress" },
+};
+
+/** In the packet's order. */
 function partsOf({ nodes, from, to }: FlowAnswer): Part[] {
-  return nodes.flatMap(({ node, state, evaluation: { egress, ingress } }) => {
+  return nodes.flatMap(({ node, state, evaluation: { egress, ingress, host } }) => {
     const base = { node, lookups: state.policies };
-    const parts: Part[] = [];
-    if (egress) parts.push({ ...base, direction: "egress", name: from.name, evaluation: egress });
-    if (ingress) parts.push({ ...base, direction: "ingress", name: to.name, evaluation: ingress });
-    return parts;
+    const stages = host.map((said): Part => ({
+      ...base,
+      ...STAGES[said.stage],
+      ...hostPart(said),
+    }));
+    const isBefore = ({ stage }: Part): boolean =>
+      stage !== undefined && BEFORE_WORKLOADS.has(stage);
+    const parts = stages.filter(isBefore);
+    const asked = (direction: Direction, name: string, evaluation: Evaluation): void => {
+      parts.push({ ...base, direction, name, outcome: evaluation.verdict, evaluation });
+    };
+    if (egress) asked("egress", from.name, egress);
+    if (ingress) asked("ingress", to.name, ingress);
+    return [...parts, ...stages.filter((part) => !isBefore(part))];
   });
+}
+
+function hostPart({ stage, endpoint, outcome, evaluation }: HostStageEvaluation) {
+  const name = `host endpoint ${endpoint}`;
+  const decided = outcome === "pass" ? "nothing decided" : outcome;
+  return { stage, name, outcome: decided, ...(evaluation === undefined ? {} : { evaluation }) };
 }
 
 function endText(end: End): string {
@@ -96,13 +140,14 @@ function endData(end: End): unknown {
 }
 
 function partData(part: Part): unknown {
-  const { direction, name, evaluation } = part;
-  const said = explain(evaluation);
+  const { direction, name, outcome, stage, evaluation } = part;
+  const said = evaluation === undefined ? [] : explain(evaluation);
   return {
     direction,
+    ...(stage === undefined ? {} : { stage }),
     endpoint: name,
-    verdict: evaluation.verdict,
-    trace: evaluation.trace.map((step, index) => ({
+    verdict: outcome,
+    trace: (evaluation?.trace ?? []).map((step, index) => ({
       ...step,
       ...("rules" in step
         ? {

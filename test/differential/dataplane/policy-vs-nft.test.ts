@@ -7,6 +7,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import type { ToDataplane, WorkloadEndpoint } from "#calc";
+import type { Expr } from "#netlink";
 import {
   describePacket,
   evaluateForward,
@@ -17,6 +18,7 @@ import {
   type PolicyId,
 } from "#policy";
 import { runForward, runInput, type TestPacket } from "../../support/nft-interpreter.ts";
+import type { MemoryNftTable } from "../../support/nft-memory-table.ts";
 import {
   ipSetUpdate,
   NftWorld,
@@ -288,7 +290,12 @@ let flat = 0;
 /** Chains alone; as the compiler likes, with few identities and with many; maps wherever possible. */
 const CHOICES = [-1, 1, 256, Infinity];
 
-function check(given: State, packets: readonly Of<typeof packet>[]): void {
+/** `spoil`: what is done to each table before packets run through it. */
+function check(
+  given: State,
+  packets: readonly Of<typeof packet>[],
+  spoil: (table: MemoryNftTable) => void = () => {},
+): void {
   const messages = messagesOf(given);
   const worlds = CHOICES.map((maxIdentities) => {
     const world = new NftWorld(
@@ -296,6 +303,7 @@ function check(given: State, packets: readonly Of<typeof packet>[]): void {
       { maxIdentities },
     );
     world.send(...messages).flush();
+    spoil(world.table);
     return { maxIdentities, table: world.table };
   });
   const [chains, ...others] = worlds.map(({ table }) =>
@@ -343,13 +351,50 @@ function check(given: State, packets: readonly Of<typeof packet>[]): void {
   }
 }
 
+type CmpOp = (Expr & { type: "cmp" })["op"];
+const INVERSE = { eq: "neq", neq: "eq", lt: "gte", gte: "lt", gt: "lte", lte: "gt" } as const;
+
+/** What a compiler would write that got one comparison the wrong way round. */
+function invertComparisons(table: MemoryNftTable, op: CmpOp): void {
+  for (const chain of table.chains.values()) {
+    if (!/^(r[\d.]+-)?p[io]-/.test(chain.name)) continue;
+    const rules = chain.rules.map((rule) => ({
+      ...rule,
+      exprs: rule.exprs.map((expr) =>
+        expr.type === "cmp" && expr.op === op ? { ...expr, op: INVERSE[op] } : expr,
+      ),
+    }));
+    table.chains.set(chain.name, { ...chain, rules });
+  }
+}
+
 describe("policy in nf_tables", () => {
   it("decides as evaluate does, for 12,000 random flows", () => {
     const packets = fc.array(packet, { minLength: 60, maxLength: 60 });
-    fc.assert(fc.property(state, packets, check), { numRuns: RUNS_FACTOR * 300 });
+    fc.assert(
+      fc.property(state, packets, (given, flows) => check(given, flows)),
+      { numRuns: RUNS_FACTOR * 300 },
+    );
     assert.ok(compared > 12_000, `${compared} flows compared`);
     const share = allowed / compared;
     assert.ok(flat > RUNS_FACTOR * 40, `${flat} states had rules in maps`);
     assert.ok(share > 0.15 && share < 0.85, `both verdicts are common: ${share} allowed`);
   });
+
+  for (const op of ["eq", "neq", "gte", "lte"] as const) {
+    it(`a compiler that turns ${op} round is caught`, () => {
+      const packets = fc.array(packet, { minLength: 60, maxLength: 60 });
+      const samples = fc.sample(fc.tuple(state, packets), { numRuns: 60, seed: 1 });
+      const caught = samples.filter(([given, flows]) => {
+        try {
+          check(given, flows, (table) => invertComparisons(table, op));
+          return false;
+        } catch (error) {
+          if (error instanceof assert.AssertionError) return true;
+          throw error;
+        }
+      });
+      assert.ok(caught.length > 0, "no flow told");
+    });
+  }
 });

@@ -150,15 +150,47 @@ spec: {defaultEndpointToHostAction: Return}
   assert.match(none.err, /node host-c has no part in it: .* are on host-a, host-b/);
 });
 
-test("host endpoints are named, not left unsaid", async () => {
+test("host endpoints have their say, on the interface that is meant", async () => {
   const text = `${CLUSTER}---
 apiVersion: projectcalico.org/v3
 kind: HostEndpoint
-metadata: {name: uplink}
+metadata: {name: uplink, labels: {host: b}}
 spec: {node: host-b, interfaceName: eth0}
+---
+apiVersion: projectcalico.org/v3
+kind: HostEndpoint
+metadata: {name: by-address, labels: {host: a}}
+spec: {node: host-a, expectedIPs: [10.0.0.11]}
+---
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: forwarded}
+spec:
+  selector: host == 'b'
+  applyOnForward: true
+  types: [Ingress]
+  ingress: [{action: Deny}]
 `;
-  const { out } = await onFiles("--from web-1 --to db --port 5432", text);
-  assert.match(out, /note: host-b has host endpoints \(uplink\); their policy is not part/);
+  const ask = async (line: string): Promise<string> => (await onFiles(line, text)).out;
+  const without = await ask("--from web-1 --to db --port 5432");
+  assert.match(without, /verdict: allow/);
+  assert.match(without, /note: host-b has host endpoints for eth0: --interface NAME asks/);
+  const on = await ask("--from web-1 --to db --port 5432 --interface eth0");
+  assert.match(on, /ingress of forwarded packets of host endpoint uplink, on host-b: deny/);
+  assert.match(on, /verdict: deny \(policy of a host endpoint, on host-b\)/);
+  const toHost = await ask("--from 192.0.2.9 --to node/host-a --port 80");
+  assert.match(toHost, /ingress of host endpoint by-address, on host-a: deny/);
+  const ssh = await ask("--from 192.0.2.9 --to node/host-a --port 22 -o json");
+  const { verdict, nodes } = JSON.parse(ssh) as {
+    verdict: string;
+    nodes: { reason: string; parts: { stage: string; verdict: string }[] }[];
+  };
+  assert.equal(verdict, "allow");
+  assert.equal(nodes[0]?.reason, "failsafe");
+  assert.deepEqual(
+    nodes[0]?.parts.map(({ stage, verdict: outcome }) => [stage, outcome]),
+    [["input", "failsafe"]],
+  );
 });
 
 test("what is not clear is asked back, with exit code 2", async () => {

@@ -13,6 +13,8 @@ import {
   type EndpointProgram,
   type Flow,
   type FlowEnd,
+  type HostEndpointPolicy,
+  type InterfacePolicy,
   type Policy,
   type PolicyId,
   type Rule,
@@ -340,6 +342,72 @@ test("both ends must accept what is forwarded", () => {
   assert.deepEqual(outcome(outside, shut), ["deny", "ingress-denied", undefined, "deny"]);
   assert.deepEqual(outcome(host, shut), ["allow", "allowed", undefined, undefined]);
   assert.deepEqual(outcome(outside, host), ["allow", "allowed", undefined, undefined]);
+});
+
+test("host endpoints decide stage by stage; what is allowed early passes the later ones", () => {
+  const tiersOf = (name: string): TierInfo[] => [
+    {
+      name: "t",
+      ingressPolicies: [gnp(name)],
+      egressPolicies: [gnp(`${name}-both`)],
+      defaultAction: "Pass",
+    },
+  ];
+  for (const action of ["allow", "deny"] as const) {
+    state.setPolicy(gnp(`${action}-both`), policy([], { outboundRules: [rule(action)] }));
+  }
+  const policyOf = (more: Partial<HostEndpointPolicy>): InterfacePolicy => {
+    const base = { tiers: [], profileIds: [], untrackedTiers: [], preDnatTiers: [] };
+    const main = { name: "hep", ...base, forwardTiers: [], lookups: state, ...more };
+    return { main, untracked: main, preDnat: main };
+  };
+  const said = (interfacePolicy: InterfacePolicy, from: FlowEnd["kind"], to: FlowEnd["kind"]) => {
+    const end = (kind: FlowEnd["kind"]): FlowEnd => {
+      if (kind === "workload") return open;
+      return kind === "host" ? { kind } : { kind, interfacePolicy };
+    };
+    const { reason, host: stages } = evaluateForward(packet, end(from), end(to));
+    return [reason, ...stages.map(({ stage, outcome }) => `${stage} ${outcome}`)];
+  };
+  const nothing = ["untracked-in pass", "pre-dnat pass"];
+  assert.deepEqual(said(policyOf({}), "outside", "host"), [
+    "host-denied",
+    ...nothing,
+    "input deny",
+  ]);
+  assert.deepEqual(said(policyOf({ tiers: tiersOf("allow") }), "outside", "host"), [
+    "allowed",
+    ...nothing,
+    "input allow",
+  ]);
+  assert.deepEqual(said(policyOf({ untrackedTiers: tiersOf("allow") }), "outside", "host"), [
+    "allowed",
+    "untracked-in allow",
+  ]);
+  assert.deepEqual(said(policyOf({ untrackedTiers: tiersOf("deny") }), "outside", "workload"), [
+    "host-denied",
+    "untracked-in deny",
+  ]);
+  assert.deepEqual(said(policyOf({ preDnatTiers: tiersOf("allow") }), "outside", "workload"), [
+    "allowed",
+    "untracked-in pass",
+    "pre-dnat allow",
+  ]);
+  assert.deepEqual(said(policyOf({ forwardTiers: tiersOf("deny") }), "outside", "workload"), [
+    "host-denied",
+    ...nothing,
+    "forward-in deny",
+  ]);
+  assert.deepEqual(said(policyOf({ forwardTiers: tiersOf("deny") }), "workload", "outside"), [
+    "host-denied",
+    "forward-out deny",
+  ]);
+  assert.deepEqual(said(policyOf({}), "host", "outside"), [
+    "host-denied",
+    "untracked-out pass",
+    "output deny",
+  ]);
+  assert.deepEqual(said(policyOf({}), "host", "workload"), ["allowed"]);
 });
 
 test("a workload reaches its host by policy and by the host's action", () => {

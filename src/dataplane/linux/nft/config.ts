@@ -1,5 +1,7 @@
 /** Settings of the policy table, under the names of Calico's Felix parameters. */
 
+import { DEFAULT_FAILSAFE_PORTS, type FailsafePort } from "#policy";
+
 export type EndpointToHostAction = "Drop" | "Return" | "Accept";
 export type DropActionOverride = "Drop" | "Accept" | "LogAndDrop" | "LogAndAccept";
 
@@ -8,15 +10,6 @@ export interface LogRateLimit {
   readonly rate: number;
   readonly unitSeconds: number;
   readonly burst: number;
-}
-
-/** A port of the host that stays open whatever its policy says. */
-export interface FailsafePort {
-  /** IANA number. */
-  readonly protocol: number;
-  readonly port: number;
-  /** CIDR of the other end; absent: any. */
-  readonly net?: string;
 }
 
 /** Which address and ports connections of workloads get that leave the cluster. */
@@ -71,11 +64,6 @@ export interface NftPolicyConfig {
   readonly failsafeOutboundPorts: readonly FailsafePort[];
 }
 
-const tcp = (port: number): FailsafePort => ({ protocol: 6, port });
-const udp = (port: number): FailsafePort => ({ protocol: 17, port });
-/** BGP, etcd, Typha, the Kubernetes API server, etcd's former ports. */
-const CONTROL_PLANE = [179, 2379, 2380, 5473, 6443, 6666, 6667].map(tcp);
-
 export const defaultNftPolicyConfig: NftPolicyConfig = {
   interfacePrefixes: ["cali"],
   ipv6Support: true,
@@ -94,8 +82,8 @@ export const defaultNftPolicyConfig: NftPolicyConfig = {
   nat: { excludeHosts: false, floatingIps: false },
   serviceLoopPrevention: "Drop",
   externalNodes: [],
-  failsafeInboundPorts: [tcp(22), udp(68), ...CONTROL_PLANE],
-  failsafeOutboundPorts: [udp(53), udp(67), ...CONTROL_PLANE],
+  failsafeInboundPorts: DEFAULT_FAILSAFE_PORTS.inbound,
+  failsafeOutboundPorts: DEFAULT_FAILSAFE_PORTS.outbound,
 };
 
 /** Lowest bit of the mask; the table clears it again itself. */

@@ -10,6 +10,7 @@ import type { HostEndpoint } from "#calc";
 import { formatIp, tryParseIp } from "#ip";
 import { logger } from "#log";
 import type { NftChain, NftTable } from "#netlink";
+import type { HostStage } from "#policy";
 import { compareBytes } from "#std";
 import { denyExprs } from "./actions.ts";
 import { ifname, isInterfaceName } from "./bytes.ts";
@@ -21,7 +22,6 @@ import {
   HOST_STAGES,
   hostBaseChainsOf,
   hostStageSet,
-  type HostStage,
 } from "./host-stages.ts";
 import { hostChain } from "./names.ts";
 import type { PolicyUse } from "./policies.ts";

@@ -15,8 +15,9 @@
  */
 import { parseCidr } from "#ip";
 import type { ChainHook, Expr, NftChain, NftElement, NftRule, NftSet } from "#netlink";
+import type { FailsafePort, HostStage } from "#policy";
 import { concat, u16, u8 } from "./bytes.ts";
-import { acceptMarkBit, type FailsafePort, type NftPolicyConfig } from "./config.ts";
+import { acceptMarkBit, type NftPolicyConfig } from "./config.ts";
 import {
   accept,
   addressInCidr,
@@ -39,15 +40,6 @@ import {
 } from "./exprs.ts";
 import { failsafes, hostBaseChains, hostMap, type Direction } from "./names.ts";
 import type { TunnelExceptions } from "./tunnel-rules.ts";
-
-export type HostStage =
-  | "untracked-in"
-  | "untracked-out"
-  | "pre-dnat"
-  | "forward-in"
-  | "forward-out"
-  | "input"
-  | "output";
 
 export interface HostStageSpec {
   readonly direction: Direction;
