@@ -1,4 +1,5 @@
-/** TCP in another network namespace: a thread that listens and connects there. */
+/** TCP, and a little UDP, in another network namespace: a thread that listens and connects there. */
+import { createSocket } from "node:dgram";
 import { connect, createServer } from "node:net";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import { enterNetworkNamespace } from "#netlink";
@@ -13,6 +14,12 @@ export interface Contact {
 
 type Request =
   | { readonly op: "listen"; readonly port: number }
+  | {
+      readonly op: "datagram";
+      readonly address: string;
+      readonly port: number;
+      readonly timeoutMs: number;
+    }
   | {
       readonly op: "connect";
       readonly address: string;
@@ -48,6 +55,11 @@ export class TcpPeer {
     return this.#ask({ op: "connect", address, port, timeoutMs: 400, listens: true, ...own });
   }
 
+  /** Of one UDP packet: `refused` if ICMP says so, else `timeout`, since nobody answers. */
+  async datagram(address: string, port: number, timeoutMs = 400): Promise<Outcome> {
+    return (await this.#ask({ op: "datagram", address, port, timeoutMs })).outcome;
+  }
+
   #ask(request: Request): Promise<Contact> {
     const answered = this.#last.then(
       () =>
@@ -78,6 +90,12 @@ function answer(request: Request): void {
     }).listen(request.port, "::", () => done({ outcome: "open", seenAs: "" }));
     return;
   }
+  if (request.op === "datagram") {
+    sendDatagram(request.address, request.port, request.timeoutMs, (outcome) =>
+      done({ outcome, seenAs: "" }),
+    );
+    return;
+  }
   const { address: host, port, from, listens } = request;
   const socket = connect({ host, port, ...(from === undefined ? {} : { localAddress: from }) });
   let seenAs = "";
@@ -94,6 +112,24 @@ function answer(request: Request): void {
     socket.once("end", () => finish("open"));
   } else socket.once("connect", () => finish("open"));
   socket.once("error", () => finish("refused"));
+}
+
+function sendDatagram(
+  address: string,
+  port: number,
+  timeoutMs: number,
+  done: (outcome: Outcome) => void,
+): void {
+  const socket = createSocket(address.includes(":") ? "udp6" : "udp4");
+  const finish = (outcome: Outcome): void => {
+    clearTimeout(timer);
+    socket.close();
+    done(outcome);
+  };
+  const timer = setTimeout(() => finish("timeout"), timeoutMs);
+  socket.once("error", () => finish("refused"));
+  // Only a connected socket hears of ICMP.
+  socket.connect(port, address, () => socket.send("?"));
 }
 
 const data = workerData as { tcpPeerIn?: string } | null;

@@ -4,7 +4,9 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { runInSandbox } from "../../support/sandbox.ts";
 import { UPLINK } from "../../support/workload-host.ts";
+import type { FloatingIpsResult } from "./inside/floating-ips.ts";
 import type { NatOutgoingResult } from "./inside/nat-outgoing.ts";
+import type { ServiceLoopResult } from "./inside/service-loop.ts";
 
 const script = (name: string): string => fileURLToPath(new URL(`inside/${name}`, import.meta.url));
 const POD1 = ["10.65.0.1", "fd65::1"];
@@ -47,5 +49,71 @@ test("outgoing NAT", async (t) => {
     assert.deepEqual(result.sameInterface, HOST);
     assert.deepEqual(result.toHost, POD1);
     assert.deepEqual(result.toHostForgotten, [POD1[0], HOST[1]], "IPv4 is another host's too");
+  });
+});
+
+test("floating addresses", async (t) => {
+  const result = await runInSandbox<FloatingIpsResult>(script("floating-ips.ts"), {}, 60_000);
+  const timeouts = ["timeout", "timeout"];
+  assert.deepEqual(result.errors, []);
+  await t.test("nothing while they are switched off", () => {
+    assert.deepEqual(result.disabled.outside, timeouts);
+    assert.doesNotMatch(result.disabledListing, /floating|type nat/);
+  });
+  await t.test("lead to the workload from everywhere", () => {
+    assert.deepEqual(result.enabled, {
+      outside: [UPLINK.outside.ipv4, UPLINK.outside.ipv6],
+      neighbour: ["10.65.0.2", "fd65::2"],
+      itself: ["192.0.2.50", "2001:db8:5::50"],
+      host: [UPLINK.host.ipv4, UPLINK.host.ipv6],
+    });
+    assert.match(result.routes, /^192\.0\.2\.50 dev cali00000000001 /m);
+    assert.match(result.routes, /^2001:db8:5::50 dev cali00000000001 /m);
+  });
+  await t.test("are listed readably", () => {
+    for (const line of [
+      "192.0.2.50 : 10.65.0.1",
+      "2001:db8:5::50 : fd65::1",
+      "10.65.0.1 . 10.65.0.1 : 192.0.2.50",
+      "dnat ip to ip daddr map @floating-ips4",
+      "snat ip6 to ip6 saddr . ip6 daddr map @floating-hairpin6",
+    ]) {
+      assert.ok(result.listing.includes(line), `${line}\nis not in\n${result.listing}`);
+    }
+  });
+  await t.test("are translated before policy, and nobody's source", () => {
+    assert.deepEqual(result.externalDenied, ["10.65.0.2", "fd65::2"]);
+    assert.deepEqual(result.internalDenied, timeouts);
+    assert.deepEqual(result.spoofed, timeouts);
+  });
+  await t.test("belong to one endpoint at a time, and go with it", () => {
+    assert.equal(result.restartWrites, 0);
+    assert.deepEqual(result.contested, [UPLINK.outside.ipv4, UPLINK.outside.ipv6]);
+    assert.deepEqual(result.inherited, [UPLINK.outside.ipv4, UPLINK.outside.ipv6]);
+    assert.doesNotMatch(result.removedListing, /floating|type nat|192\.0\.2\.50|db8:5::50/);
+  });
+});
+
+test("service loops, and Reject", async (t) => {
+  const result = await runInSandbox<ServiceLoopResult>(script("service-loop.ts"), {}, 60_000);
+  const both = (outcome: string): string[] => [outcome, outcome];
+  assert.deepEqual(result.errors, []);
+  await t.test("service addresses go nowhere but to a service", () => {
+    assert.deepEqual(result.unknown, both("open"));
+    assert.deepEqual(result.dropped, both("timeout"));
+    assert.deepEqual(result.besides, both("open"));
+    assert.deepEqual(result.rejected, both("refused"));
+    assert.deepEqual(result.disabled, both("open"));
+    assert.match(result.listing, /ip daddr @service-nets4 counter drop/);
+    assert.doesNotMatch(result.emptied, /service-/);
+  });
+  await t.test("Reject tells the caller, in both families", () => {
+    assert.deepEqual(result.policyDrops, both("timeout"));
+    assert.deepEqual(result.policyRejects, both("refused"));
+    assert.deepEqual(result.udpDrops, both("timeout"));
+    assert.deepEqual(result.udpRejects, both("refused"));
+    assert.deepEqual(result.hostDrops, [both("timeout"), both("timeout")]);
+    // What the host sends is asked at a hook that can only drop.
+    assert.deepEqual(result.hostRejects, [both("refused"), both("timeout")]);
   });
 });

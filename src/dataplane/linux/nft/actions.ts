@@ -1,11 +1,25 @@
 /** What rules do once they match, as the configuration wants it. */
-import type { Expr } from "#netlink";
+import type { Expr, NftChain } from "#netlink";
 import { unreachable } from "#std";
 import { acceptMarkBit, passMarkBit, type NftPolicyConfig } from "./config.ts";
-import { accept, counter, drop, notrack, reject, returnToCaller, setMarkBit } from "./exprs.ts";
+import {
+  accept,
+  counter,
+  drop,
+  goto,
+  IPPROTO,
+  notrack,
+  protocolIs,
+  returnToCaller,
+  rule as nftRule,
+  setMarkBit,
+} from "./exprs.ts";
+import { chains } from "./names.ts";
 
 /** syslog's notice, as Felix logs packets. */
 const LOG_LEVEL_NOTICE = 5;
+/** uapi/linux/netfilter/nf_tables.h, enum nft_reject_inet_code: port unreachable. */
+const NFT_REJECT_ICMPX_PORT_UNREACH = 1;
 /** NF_LOG_PREFIXLEN less its NUL, uapi/linux/netfilter/nf_log.h. */
 const MAX_LOG_PREFIX = 127;
 
@@ -32,6 +46,22 @@ export function allowUntrackedExprs(config: NftPolicyConfig): Expr[] {
 /** Past the host's other policy. */
 export function allowPreDnatExprs(config: NftPolicyConfig): Expr[] {
   return [counter, ...setMarkBit(acceptMarkBit(config)), accept];
+}
+
+/** Needs `rejectChains`. */
+export const reject: Expr = goto(chains.reject);
+
+/** TCP gets a reset, which ends a connection attempt at once; all else ICMP port unreachable. */
+export function rejectChains(config: NftPolicyConfig): NftChain[] {
+  if (config.denyAction !== "Reject" && config.serviceLoopPrevention !== "Reject") return [];
+  const reset: Expr = { type: "reject", rejectType: "tcp-rst", code: 0 };
+  const unreachable: Expr = {
+    type: "reject",
+    rejectType: "icmpx-unreach",
+    code: NFT_REJECT_ICMPX_PORT_UNREACH,
+  };
+  const rules = [nftRule([...protocolIs(IPPROTO.tcp), reset]), nftRule([unreachable])];
+  return [{ name: chains.reject, rules }];
 }
 
 /** A drop that policy decided; DropActionOverride may turn it into something else, to debug. */

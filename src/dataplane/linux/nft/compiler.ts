@@ -16,6 +16,7 @@ import { EndpointClasses, type EndpointClass } from "./classes.ts";
 import type { NftPolicyConfig } from "./config.ts";
 import { Endpoints } from "./endpoints.ts";
 import { HostChain, HostEndpoints } from "./host-endpoints.ts";
+import { mayReject } from "./host-stages.ts";
 import { HostRules } from "./host-rules.ts";
 import { Identities } from "./identities.ts";
 import { IpSets } from "./ip-sets.ts";
@@ -76,7 +77,12 @@ export class PolicyCompiler {
     const ipSet = this.#ipSets.shape.bind(this.#ipSets);
     const families = (): readonly IpFamily[] => this.#families ?? IPV4_ONLY;
     const literals = new LiteralSets(table);
-    this.#policies = new Policies({ ...parts, literals, context: { families, ipSet } });
+    this.#policies = new Policies({
+      ...parts,
+      literals,
+      context: { families, ipSet },
+      mayReject: (user) => !(user instanceof HostChain) || mayReject(user.stage, config),
+    });
     const { policies, segments } = { policies: this.#policies, segments: this.#segments };
     this.#classes = new EndpointClasses({ table, config, policies, segments, families }, hash);
     this.#hostEndpoints = new HostEndpoints({ table, config, policies });

@@ -26,9 +26,6 @@ const NFPROTO: Readonly<Record<IpFamily, number>> = { 4: 2, 6: 10 };
 /** Bits of `ct state`: NF_CT_STATE_BIT(ctinfo), uapi/linux/netfilter/nf_conntrack_common.h. */
 const CT_STATE = { invalid: 1, established: 2, related: 4 } as const;
 
-/** uapi/linux/netfilter/nf_tables.h, enum nft_reject_inet_code: port unreachable. */
-const NFT_REJECT_ICMPX_PORT_UNREACH = 1;
-
 /** uapi/linux/netfilter/nf_conntrack_common.h */
 const IPS_DST_NAT = 32;
 
@@ -337,13 +334,6 @@ export function goto(chain: string): Expr {
 export function gotoVerdict(chain: string): Verdict {
   return { kind: "goto", chain };
 }
-
-/** `reject` in its default form: ICMP or ICMPv6 port unreachable by family. */
-export const reject: Expr = shared({
-  type: "reject",
-  rejectType: "icmpx-unreach",
-  code: NFT_REJECT_ICMPX_PORT_UNREACH,
-});
 
 /** What source NAT gives a packet; `ports` only for a protocol that has some. */
 export interface SourceNat {

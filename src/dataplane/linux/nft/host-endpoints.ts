@@ -22,6 +22,7 @@ import {
   HOST_STAGES,
   hostBaseChainsOf,
   hostStageSet,
+  mayReject,
 } from "./host-stages.ts";
 import { hostChain } from "./names.ts";
 import type { PolicyUse } from "./policies.ts";
@@ -226,7 +227,11 @@ export class HostEndpoints {
   }
 
   #render(target: HostChain): { chains: NftChain[]; problem: string | undefined } {
-    const { config, policies } = this.#parts;
+    const { policies } = this.#parts;
+    const rejects = mayReject(target.stage, this.#parts.config);
+    const config: NftPolicyConfig = rejects
+      ? this.#parts.config
+      : { ...this.#parts.config, denyAction: "Drop" };
     const spec = HOST_STAGES[target.stage];
     const invalid = config.disableConntrackInvalidCheck ? undefined : denyExprs(config);
     const rules = headRules(spec, invalid);

@@ -78,6 +78,14 @@ export const HOST_STAGES: Readonly<Record<HostStage, HostStageSpec>> = {
   output: { direction: "egress", tiers: "tiers", tracked: true, failsafe: "out", profiles: true },
 };
 
+/**
+ * The output stage is asked in the postrouting hook too, and there the kernel knows no reject
+ * (nft_reject_validate): its policy drops.
+ */
+export function mayReject(stage: HostStage, config: NftPolicyConfig): boolean {
+  return stage !== "output" || config.denyAction !== "Reject";
+}
+
 interface Hook {
   readonly hook: ChainHook;
   readonly priority: number;

@@ -70,6 +70,7 @@ export const chains = {
   toHostAction: "workload-to-host-action",
   fromWorkload: "from-workload",
   toWorkload: "to-workload",
+  reject: "reject-packet",
 } as const;
 
 export const sets = {

@@ -4,6 +4,7 @@
  */
 import type { IpFamily } from "#ip";
 import type { NftChain } from "#netlink";
+import { reject } from "./actions.ts";
 import {
   accept,
   addressInSet,
@@ -11,7 +12,6 @@ import {
   ctStateAny,
   drop,
   familyIs,
-  reject,
   rule as nftRule,
 } from "./exprs.ts";
 import { plainBaseChains } from "./names.ts";

@@ -12,7 +12,7 @@
  */
 import { parseCidr, parseIp, hostCidr } from "#ip";
 import type { ChainHook, Expr, NftChain, NftElement, NftRule, NftSet } from "#netlink";
-import { denyExprs, dropExprs } from "./actions.ts";
+import { denyExprs, dropExprs, rejectChains } from "./actions.ts";
 import { u8 } from "./bytes.ts";
 import type { NftPolicyConfig } from "./config.ts";
 import {
@@ -76,6 +76,7 @@ export function staticChains(config: NftPolicyConfig): NftChain[] {
   const base = (name: string, hook: ChainHook, priority: number, device: Device, to: string) =>
     baseChain(config, name, hook, priority, device, to);
   const all = [
+    ...rejectChains(config),
     base(baseChains.antiSpoofing, "prerouting", raw, "iifname", chains.source),
     { name: chains.source, rules: macRules() },
     { name: chains.sourceAddress, rules: sourceAddressRules(config) },
