@@ -45,12 +45,16 @@ class Filed<S> implements Shelved {
   matchCount = 0;
   /** Set while one item's matches are compared. */
   mark = 0;
-  /** The matches of all items that match only this. */
-  readonly alone: readonly Filed<S>[] = [this];
+  #alone: readonly Filed<S>[] | undefined;
 
   constructor(id: S, selector: Selector) {
     this.id = id;
     this.selector = selector;
+  }
+
+  /** The matches of all items that match only this. */
+  get alone(): readonly Filed<S>[] {
+    return (this.#alone ??= [this]);
   }
 }
 
