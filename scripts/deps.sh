@@ -3,7 +3,7 @@
 # prints the one command instead. Usage: scripts/deps.sh [run|test|bench]   (default: all of them)
 set -euo pipefail
 run=(ip:iproute2 unshare:util-linux nsenter:util-linux mount:mount sysctl:procps nft:nftables ping:iputils-ping)
-test=("${run[@]}" setpriv:util-linux etcd:etcd-server etcdctl:etcd-client conntrack:conntrack openssl:openssl)
+test=("${run[@]}" setpriv:util-linux etcd:etcd-server etcdctl:etcd-client conntrack:conntrack openssl:openssl bird:bird2)
 bench=("${run[@]}" etcd:etcd-server etcdctl:etcd-client ipset:ipset)
 case "${1:-all}" in
   run) wanted=("${run[@]}") ;;
@@ -27,5 +27,5 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
-# The etcd-server package starts a service where an init system runs; nothing here uses that one.
+# The etcd-server and bird2 packages start services where an init system runs; nothing here uses those.
 apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

@@ -41,6 +41,14 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
     summary: "run the node agent: policy from the datastore into the kernel",
     load: async () => (await import("#felix")).felixCommand,
   },
+  confd: {
+    summary: "keep BIRD's configuration as the datastore says",
+    load: async () => (await import("#confd")).confdCommand,
+  },
+  bgp: {
+    summary: "show a node's BGP: peers and why, sessions, what a change would do",
+    load: async () => (await import("#confd")).bgpCommand,
+  },
   datastore: {
     summary: "serve the embedded store, as etcd v3, to other programs",
     load: async () => (await import("#ctl")).datastoreCommand,
@@ -78,12 +86,12 @@ const GROUPS: readonly {
   },
   {
     title: "Questions",
-    commands: ["policy"],
-    examples: ["margay policy eval --from shop/web-1 --to shop/db --port 5432"],
+    commands: ["policy", "bgp"],
+    examples: ["margay policy eval --from shop/web-1 --to shop/db --port 5432", "margay bgp show"],
   },
   {
     title: "Services of a node",
-    commands: ["felix", "datastore"],
+    commands: ["felix", "confd", "datastore"],
     examples: [
       "sudo margay felix                                   # this host, embedded store",
       "ETCD_ENDPOINTS=https://10.0.0.1:2379 sudo -E margay felix",

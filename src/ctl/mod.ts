@@ -7,3 +7,6 @@ export { datastoreCommand } from "./commands/datastore.ts";
 export { completionScript } from "./completion.ts";
 export { policyCommand } from "./commands/policy.ts";
 export { HostState } from "./policy-eval/host-state.ts";
+export { readManifests } from "./input-files.ts";
+export { textTable } from "./text-table.ts";
+export { unifiedDiff } from "./unified-diff.ts";

@@ -37,6 +37,13 @@ export type BgpConfiguration = Base<
     readonly ignoredInterfaces?: readonly string[];
     readonly localWorkloadPeeringIPV4?: string;
     readonly localWorkloadPeeringIPV6?: string;
+    readonly programClusterRoutes?:
+      | "Disabled"
+      | "EnabledIPIPOnly"
+      | "EnabledNoEncapOnly"
+      | "Enabled";
+    readonly ipv4NormalRoutePriority?: number;
+    readonly ipv6NormalRoutePriority?: number;
   }
 >;
 
@@ -51,8 +58,18 @@ export type BgpPeer = Base<
     readonly keepOriginalNextHop?: boolean;
     readonly password?: SecretReference;
     readonly sourceAddress?: "UseNodeIP" | "None";
+    readonly failureDetectionMode?: "None" | "BFDIfDirectlyConnected";
+    readonly restartMode?: "GracefulRestart" | "LongLivedGracefulRestart";
     readonly maxRestartTime?: string;
+    readonly keepaliveTime?: string;
+    readonly localASNumber?: number;
+    readonly numAllowedLocalASNumbers?: number;
+    readonly ttlSecurity?: number;
+    readonly reachableBy?: string;
     readonly filters?: readonly string[];
+    readonly localWorkloadSelector?: string;
+    readonly reversePeering?: "Auto" | "Manual";
+    readonly nextHopMode?: "Auto" | "Self" | "Keep";
   }
 >;
 
@@ -62,7 +79,14 @@ interface BgpFilterRule {
   readonly source?: "RemotePeers";
   readonly interface?: string;
   readonly matchOperator?: "Equal" | "NotEqual" | "In" | "NotIn";
+  readonly peerType?: "eBGP" | "iBGP";
+  /** `{values: [one]}`; kept as written, so nobody has checked it. */
+  readonly communities?: unknown;
+  readonly asPathPrefix?: readonly number[];
+  readonly priority?: number;
   readonly action: "Accept" | "Reject";
+  /** `[{addCommunity | prependASPath | setPriority}]`; kept as written. */
+  readonly operations?: unknown;
 }
 export type BgpFilter = Base<
   "BGPFilter",

@@ -12,16 +12,17 @@ const LAYERS: readonly (readonly string[])[] = [
   ["resource"],
   ["model"],
   ["policy"],
+  ["bgp"],
   ["calc"],
   ["datastore"],
   ["sync"],
   ["netlink"],
   ["dataplane"],
-  ["felix", "ctl", "lab"],
+  ["felix", "ctl", "confd", "lab"],
 ];
-const PURE = new Set(["std", "ip", "selector", "resource", "model", "policy", "calc"]);
+const PURE = new Set(["std", "ip", "selector", "resource", "model", "policy", "bgp", "calc"]);
 /** The composition modules may use each other's doors. */
-const COMPOSITION = new Set(["felix", "ctl", "lab"]);
+const COMPOSITION = new Set(["felix", "ctl", "confd", "lab"]);
 const NODE_GLOBALS =
   /\b(?:process|Buffer|setTimeout|setInterval|setImmediate|performance)\s*[.(]|\bDate\.now\(|\bnew Date\(\)|\bMath\.random\(/;
 

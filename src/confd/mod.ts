@@ -1,0 +1,3 @@
+/** Door of the BGP services: `margay confd`, `margay bgp`, BIRD's control socket. */
+export { bgpCommand } from "./bgp-command.ts";
+export { confdCommand } from "./command.ts";

@@ -1,0 +1,147 @@
+/**
+ * One configuration file and the BIRD process that reads it. A text replaces the file only after
+ * `bird -p` has accepted it, and in one step; the process then takes it over without letting go of
+ * sessions that did not change. A file with passwords is for its owner alone.
+ */
+import { execFile } from "node:child_process";
+import {
+  chmodSync,
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { logger } from "#log";
+import { messageOf, systemError } from "#std";
+import { birdCommand } from "./birdc.ts";
+
+const log = logger("confd");
+const run = promisify(execFile);
+
+const CHECK_TIMEOUT_MS = 10_000;
+
+export interface TargetOptions {
+  readonly confDir: string;
+  readonly runDir: string;
+  readonly family: 4 | 6;
+  /** The program that checks: a name or path; default `bird`. */
+  readonly bird?: string;
+  readonly keepStageFile?: boolean;
+}
+
+/** Where the BIRD of a family listens for commands. */
+export function socketOf(runDir: string, family: 4 | 6): string {
+  return join(runDir, family === 4 ? "bird.ctl" : "bird6.ctl");
+}
+
+export class Target {
+  readonly path: string;
+  readonly socketPath: string;
+  readonly #options: TargetOptions;
+  #refused: string | undefined;
+  /** BIRD may not have read the file that is there. */
+  #stale = true;
+
+  constructor(options: TargetOptions) {
+    const name = options.family === 4 ? "bird" : "bird6";
+    this.#options = options;
+    this.path = join(options.confDir, "config", `${name}.cfg`);
+    this.socketPath = socketOf(options.runDir, options.family);
+  }
+
+  get needsReload(): boolean {
+    return this.#stale;
+  }
+
+  /**
+   * Returns whether the file is now another one. Throws the system errors `bird-rejects`, when
+   * `bird -p` does, and `cannot-write`; the old file is then as it was.
+   */
+  async write(text: string, hasSecrets: boolean): Promise<boolean> {
+    const mode = hasSecrets ? 0o600 : 0o640;
+    if (current(this.path) === text) {
+      chmodSync(this.path, mode);
+      return false;
+    }
+    // It would be refused again, and has been told.
+    if (this.#refused === text) return false;
+    const stage = `${this.path}.stage`;
+    try {
+      writeWhole(stage, text, mode);
+      await this.#check(stage, text);
+      if (this.#options.keepStageFile === true) writeWhole(`${stage}.kept`, text, mode);
+      renameSync(stage, this.path);
+    } catch (error) {
+      rmSync(stage, { force: true });
+      if ((error as { code?: string }).code === "bird-rejects") throw error;
+      throw systemError("cannot-write", `${this.path}: ${messageOf(error)}`, {
+        cause: error,
+        retryable: true,
+      });
+    }
+    this.#refused = undefined;
+    this.#stale = true;
+    return true;
+  }
+
+  /** Throws what `birdCommand` throws; until it succeeds, `needsReload` stays. */
+  async reload(): Promise<void> {
+    const lines = await birdCommand(this.socketPath, `configure "${this.path}"`);
+    this.#stale = false;
+    log.info("BIRD has taken the configuration over", {
+      path: this.path,
+      reply: lines.at(-1)?.text ?? "",
+    });
+  }
+
+  async #check(stage: string, text: string): Promise<void> {
+    const { bird = "bird" } = this.#options;
+    try {
+      await run(bird, ["-p", "-c", stage], {
+        timeout: CHECK_TIMEOUT_MS,
+        // Debian keeps it where an ordinary user's PATH does not look.
+        env: { ...process.env, PATH: `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin` },
+      });
+    } catch (error) {
+      const { code, stderr } = error as { readonly code?: unknown; readonly stderr?: string };
+      if (code === "ENOENT") {
+        log.warn("there is no program bird to check the configuration with", { path: this.path });
+        return;
+      }
+      const isVerdict = typeof code === "number";
+      if (isVerdict) this.#refused = text;
+      const said = (stderr ?? messageOf(error)).replaceAll(stage, this.path).trim();
+      throw systemError(
+        "bird-rejects",
+        `bird -p rejects the new ${this.path}, which stays as it was: ${said}`,
+        { cause: error },
+      );
+    }
+  }
+}
+
+function current(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return undefined;
+  }
+}
+
+function writeWhole(path: string, text: string, mode: number): void {
+  mkdirSync(join(path, ".."), { recursive: true, mode: 0o755 });
+  rmSync(path, { force: true });
+  const file = openSync(path, "wx", mode);
+  try {
+    writeSync(file, text);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+}
