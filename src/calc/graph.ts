@@ -15,7 +15,6 @@ import {
   type PolicyKey,
   type WorkloadEndpointKey,
 } from "#model";
-import type { Profile } from "#policy";
 import type { Labels } from "#selector";
 import { unreachable } from "#std";
 import { ActiveRules, type ActiveRulesEvents } from "./active-rules.ts";
@@ -29,6 +28,7 @@ import {
   passWireguard,
   type EncapsulationOptions,
 } from "./cluster-info.ts";
+import { DecidedRules } from "./decided-rules.ts";
 import { emitEndpoint } from "./endpoint-messages.ts";
 import { IpSetIndex } from "./ip-sets.ts";
 import type { LabelIndexStatistics } from "./label-index.ts";
@@ -41,10 +41,9 @@ import {
   type PolicyResolverEvents,
 } from "./policy-resolver.ts";
 import { RouteResolver, type RouteSource } from "./routes.ts";
-import { RuleScanner, type ModelRuleLists } from "./rule-scanner.ts";
 import { EventSequencer } from "./sequencer.ts";
-import { decidesByService, unsupportedFields } from "./unsupported.ts";
 import { VtepResolver } from "./vteps.ts";
+import { WorkloadFilter } from "./workload-filter.ts";
 
 /** What of the agent's configuration the graph depends on. */
 export interface GraphSettings extends EncapsulationOptions {
@@ -59,6 +58,8 @@ export interface GraphSettings extends EncapsulationOptions {
 
 export interface CalcGraphOptions extends GraphSettings {
   readonly hostname: string;
+  /** Called, at a flush, for each workload that counts as absent for what it asks for. */
+  readonly onRefused?: (key: WorkloadEndpointKey) => void;
 }
 
 /** Numbers of objects, for metrics. */
@@ -77,11 +78,6 @@ export interface GraphStatistics {
   readonly labelIndex: LabelIndexStatistics;
 }
 
-interface WorkloadUpdate {
-  readonly key: WorkloadEndpointKey;
-  readonly value: ModelWorkloadEndpoint;
-}
-
 type Status = "wait-for-datastore" | "resync" | "in-sync";
 
 export class CalcGraph {
@@ -89,7 +85,7 @@ export class CalcGraph {
   readonly #sequencer = new EventSequencer();
   readonly #profileLabels = new Map<string, Labels>();
   readonly #ipSets = new IpSetIndex(this.#sequencer, this.#profileLabels);
-  readonly #scanner = new RuleScanner(this.#ipSets);
+  readonly #rules = new DecidedRules(this.#ipSets);
   readonly #policies = new Map<string, PlacedPolicy>();
   readonly #vteps = new VtepResolver(this.#sequencer);
   readonly #localEndpoints = new Map<string, LocalEndpoint>();
@@ -99,13 +95,9 @@ export class CalcGraph {
   readonly #bgpConfig = new BgpConfigPasser(this.#sequencer);
   readonly #migrations = new LiveMigrations();
   readonly #routes: RouteResolver;
-  /** Workloads that ask for spoofed sources: the settings may admit them or not. */
-  readonly #spoofing = new Map<string, WorkloadUpdate>();
-  /** What to tell again when endpoints of services become known, or no longer are. */
-  readonly #deciders = new Map<string, () => void>();
+  readonly #workloadFilter = new WorkloadFilter();
+  readonly #onRefused: ((key: WorkloadEndpointKey) => void) | undefined;
   #settings: GraphSettings;
-  /** As of the last flush: what was told since goes by that, and is told again if it changed. */
-  #knewServices = false;
   #workloads = 0;
   #hostEndpoints = 0;
   #inSync = false;
@@ -114,6 +106,8 @@ export class CalcGraph {
   constructor(options: CalcGraphOptions) {
     this.#hostname = options.hostname;
     this.#settings = options;
+    this.#onRefused = options.onRefused;
+    this.#allowSpoofing();
     this.#routes = new RouteResolver(options.hostname, this.#sequencer);
     this.#routes.setSource(options.routeSource ?? "CalicoIPAM");
     this.#resolver = new PolicyResolver(this.#resolverEvents(), this.#policies);
@@ -140,15 +134,15 @@ export class CalcGraph {
       onPolicyActive: (id, policy) => this.#onPolicyActive(id, policy),
       onPolicyInactive: (id) => {
         this.#sequencer.policies.remove(id);
-        this.#dropRules(id);
+        this.#rules.delete(id);
       },
       onProfileActive: (name, rules) =>
-        this.#setRules(`profile/${name}`, rules, (resolved) =>
+        this.#rules.set(`profile/${name}`, rules, (resolved) =>
           this.#sequencer.profiles.update(name, resolved),
         ),
       onProfileInactive: (name) => {
         this.#sequencer.profiles.remove(name);
-        this.#dropRules(`profile/${name}`);
+        this.#rules.delete(`profile/${name}`);
       },
       onMatchStarted: (policy, endpoint) => this.#resolver.onMatchStarted(policy, endpoint),
       onMatchStopped: (policy, endpoint) => this.#resolver.onMatchStopped(policy, endpoint),
@@ -159,10 +153,13 @@ export class CalcGraph {
   configure(settings: GraphSettings): void {
     const before = this.#settings;
     this.#settings = settings;
-    if (before.workloadSourceSpoofing !== settings.workloadSourceSpoofing) {
-      for (const { key, value } of this.#spoofing.values()) this.#onWorkload(key, value);
-    }
+    this.#allowSpoofing();
     if (before.routeSource !== settings.routeSource) this.#changeRouteSource();
+  }
+
+  #allowSpoofing(): void {
+    const allows = this.#settings.workloadSourceSpoofing === "Any";
+    for (const { key, value } of this.#workloadFilter.allow(allows)) this.#onWorkload(key, value);
   }
 
   onUpdates(updates: readonly ModelUpdate[]): void {
@@ -185,7 +182,8 @@ export class CalcGraph {
       if (emit === undefined) messages.push(message);
       else emit(message);
     };
-    this.#reviewDeciders();
+    if (this.#onRefused !== undefined) this.#workloadFilter.report(this.#onRefused);
+    this.#rules.review(this.#ipSets.knowsServices);
     this.#resolver.flush();
     this.#flushNetwork();
     this.#sequencer.flush(push);
@@ -291,26 +289,12 @@ export class CalcGraph {
 
   #onWorkload(key: WorkloadEndpointKey, given: ModelWorkloadEndpoint | null): void {
     const id = modelKeyText(key);
-    const value = this.#admitted(id, key, given);
+    const value = this.#workloadFilter.admit(id, key, given);
     if (value === null) this.#workloads -= Number(this.#ipSets.deleteItem(id));
     else this.#workloads += Number(this.#ipSets.setWorkload(id, value));
     this.#routeWorkload(id, key.hostname);
     if (key.hostname !== this.#hostname) return;
     this.#onLocal(id, value === null ? null : { key, value });
-  }
-
-  /** Null for a workload that asks for what the settings do not allow. */
-  #admitted(
-    id: string,
-    key: WorkloadEndpointKey,
-    value: ModelWorkloadEndpoint | null,
-  ): ModelWorkloadEndpoint | null {
-    if (value === null || value.allowSpoofedSourcePrefixes.length === 0) {
-      if (this.#spoofing.size > 0) this.#spoofing.delete(id);
-      return value;
-    }
-    this.#spoofing.set(id, { key, value });
-    return this.#settings.workloadSourceSpoofing === "Any" ? value : null;
   }
 
   #routeWorkload(id: string, hostname: string): void {
@@ -361,7 +345,7 @@ export class CalcGraph {
   #onPolicyActive(id: string, policy: ModelPolicy): void {
     const placed = this.#policies.get(id);
     if (placed === undefined) return;
-    this.#setRules(id, policy, (rules) =>
+    this.#rules.set(id, policy, (rules) =>
       this.#sequencer.policies.update(id, {
         id: idOf(placed.key),
         policy: {
@@ -375,30 +359,6 @@ export class CalcGraph {
         },
       }),
     );
-  }
-
-  /** `tell` gets the rules with what of them cannot be decided. */
-  #setRules(owner: string, lists: ModelRuleLists, tell: (rules: Profile) => void): void {
-    const tellAll = (): void =>
-      this.#scanner.setRules(owner, lists, (rules) => {
-        const unsupported = unsupportedFields(lists, this.#knewServices);
-        tell(unsupported.length === 0 ? rules : { ...rules, unsupported });
-      });
-    if (decidesByService(lists)) this.#deciders.set(owner, tellAll);
-    else this.#deciders.delete(owner);
-    tellAll();
-  }
-
-  #dropRules(owner: string): void {
-    this.#deciders.delete(owner);
-    this.#scanner.deleteRules(owner);
-  }
-
-  #reviewDeciders(): void {
-    const knows = this.#ipSets.knowsServices;
-    if (knows === this.#knewServices) return;
-    this.#knewServices = knows;
-    for (const tellAgain of this.#deciders.values()) tellAgain();
   }
 
   #onProfileLabels(name: string, labels: Labels | null): void {

@@ -82,7 +82,15 @@ interface RunParts {
 async function runWith(options: RunOptions, parts: RunParts): Promise<number> {
   const { store, stopping, recorder } = parts;
   const { FelixHostname: hostname } = parts.config.values;
-  const graph = new CalcGraph({ hostname });
+  const graph = new CalcGraph({
+    hostname,
+    onRefused: ({ workloadId, endpointId }) =>
+      log.warn("a workload asks for spoofed source addresses and is treated as absent", {
+        workloadId,
+        endpointId,
+        fix: "WorkloadSourceSpoofing: Any",
+      }),
+  });
   const observers = new Observers({
     store,
     hostname,

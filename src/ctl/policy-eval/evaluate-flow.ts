@@ -39,7 +39,7 @@ export interface FlowQuestion {
   readonly ipVersion?: IpFamily;
   /** Only what this node decides. */
   readonly node?: string;
-  /** The node's interface towards the other end; else the one that has the node's addresses. */
+  /** The node's interface towards the other end; else the one that likely has the node's addresses. */
   readonly interfaceName?: string;
 }
 
@@ -47,6 +47,8 @@ export interface NodeAnswer {
   readonly node: string;
   readonly state: HostState;
   readonly evaluation: ForwardEvaluation;
+  /** Where host endpoints were asked; undefined: their names tell nothing. */
+  readonly assumedInterface: string | undefined;
 }
 
 export interface FlowAnswer {
@@ -116,14 +118,15 @@ function answerOf(
   const translated = to.kind === "workload" && to.node === node ? to.floating : undefined;
   const seen = translated === undefined ? packet : { ...packet, dst: parseIp(translated.internal) };
   const addresses = nodeAddresses(node, cluster.resources);
-  const outside = state.interfacePolicy(interfaceName, addresses);
+  const device = interfaceName ?? state.likelyInterface(addresses);
+  const outside = state.interfacePolicy(device, addresses);
   const evaluation = evaluateForward(
     seen,
     endOn(node, from, state, outside),
     endOn(node, to, state, outside),
     optionsOf(cluster, node),
   );
-  return { node, state, evaluation };
+  return { node, state, evaluation, assumedInterface: device };
 }
 
 function endOn(node: string, end: End, state: HostState, outside: InterfacePolicy): FlowEnd {
@@ -173,11 +176,12 @@ function failsafePorts(value: unknown): FailsafePort[] | undefined {
   });
 }
 
-function interfaceNote({ node, state }: NodeAnswer): string[] {
+function interfaceNote({ node, state, assumedInterface }: NodeAnswer): string[] {
   const names = state.namedInterfaces();
   if (names.length === 0) return [];
+  const assumed = assumedInterface === undefined ? "" : `; ${assumedInterface} is assumed`;
   return [
-    `${node} has host endpoints for ${names.join(", ")}: --interface NAME asks what they say`,
+    `${node} has host endpoints for ${names.join(", ")}${assumed}: --interface NAME asks what they say`,
   ];
 }
 

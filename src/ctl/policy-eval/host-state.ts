@@ -97,6 +97,23 @@ export class HostState {
     return [...new Set(names.filter((name) => name !== "" && name !== "*"))].toSorted();
   }
 
+  /**
+   * The datastore does not know which interface has these addresses. A host endpoint that names an
+   * interface and expects one of them does; else `eth0` is the host's if some endpoint names it.
+   */
+  likelyInterface(addresses: readonly string[]): string | undefined {
+    const telling = [...this.#hostEndpoints.values()].find(
+      ({ name, expectedIpv4Addrs, expectedIpv6Addrs }) =>
+        name !== "" &&
+        name !== "*" &&
+        [...expectedIpv4Addrs, ...expectedIpv6Addrs].some((address) =>
+          addresses.includes(canonicalIp(address)),
+        ),
+    );
+    if (telling !== undefined) return telling.name;
+    return this.namedInterfaces().find((name) => name === "eth0");
+  }
+
   program(endpoint: WorkloadEndpoint): EndpointProgram {
     return {
       tiers: endpoint.tiers,

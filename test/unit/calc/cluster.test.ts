@@ -1,7 +1,7 @@
 /** What comes from the cluster around: services, nodes, BGP, migrations, routes, settings. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { RouteTypes, type ToDataplane } from "#calc";
+import { CalcGraph, RouteTypes, type ToDataplane } from "#calc";
 import type { ModelUpdate } from "#model";
 import {
   cases,
@@ -223,14 +223,23 @@ test("a workload that asks for spoofed sources counts only where the settings al
       allowSpoofedSourcePrefixes: ["10.7.0.0/16"],
     },
   );
-  const graph = started(spoofing);
+  const refused: string[] = [];
+  const graph = new CalcGraph({
+    hostname: "here",
+    onRefused: ({ workloadId }) => refused.push(workloadId),
+  });
+  graph.onUpdates(spoofing);
+  graph.onStatus("in-sync");
   assert.deepEqual(pick(graph.flush(), "workloadEndpointUpdate"), []);
+  graph.flush();
+  assert.deepEqual(refused, ["ns/a"]);
   assert.equal(graph.statistics().clusterWorkloadEndpoints, 0);
   graph.configure({ workloadSourceSpoofing: "Any" });
   const [told] = pick(graph.flush(), "workloadEndpointUpdate");
   assert.deepEqual(told?.endpoint.allowSpoofedSourcePrefixes, ["10.7.0.0/16"]);
   graph.configure({});
   assert.deepEqual(cases(graph.flush()), ["workloadEndpointRemove"]);
+  assert.deepEqual(refused, ["ns/a", "ns/a"]);
 });
 
 const block = (affinity: string, ...nodes: string[]): ModelUpdate => ({

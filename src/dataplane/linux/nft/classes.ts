@@ -24,7 +24,8 @@ import type { NftPolicyConfig } from "./config.ts";
 import { familyIs, gotoVerdict, peerInSet, rule as nftRule } from "./exprs.ts";
 import { classChain, sets, type Direction } from "./names.ts";
 import type { FlatRun } from "./flat-list.ts";
-import type { PolicyUse, PolicyView } from "./policies.ts";
+import type { PolicyUse } from "./policies.ts";
+import type { PolicyView } from "./policy-listing.ts";
 import { Segment, type Question, type Segments } from "./segments.ts";
 import {
   appliedTiers,

@@ -5,7 +5,7 @@ import { denyExprs, dropExprs } from "./actions.ts";
 import { passMarkBit, type NftPolicyConfig } from "./config.ts";
 import { clearMarkBit, jump, markBitIsSet, returnToCaller, rule as nftRule } from "./exprs.ts";
 import { tierChain, type Direction } from "./names.ts";
-import type { PolicyView } from "./policies.ts";
+import type { PolicyView } from "./policy-listing.ts";
 
 /** A tier as it applies to an endpoint; tiers without policy that is enforced are not there. */
 export interface AppliedTier {
