@@ -80,13 +80,15 @@ interface BgpFilterRule {
   readonly interface?: string;
   readonly matchOperator?: "Equal" | "NotEqual" | "In" | "NotIn";
   readonly peerType?: "eBGP" | "iBGP";
-  /** `{values: [one]}`; kept as written, so nobody has checked it. */
-  readonly communities?: unknown;
+  readonly communities?: { readonly values?: readonly string[] };
   readonly asPathPrefix?: readonly number[];
   readonly priority?: number;
   readonly action: "Accept" | "Reject";
-  /** `[{addCommunity | prependASPath | setPriority}]`; kept as written. */
-  readonly operations?: unknown;
+  readonly operations?: readonly {
+    readonly addCommunity?: { readonly value?: string };
+    readonly prependASPath?: { readonly prefix?: readonly number[] };
+    readonly setPriority?: { readonly value?: number };
+  }[];
 }
 export type BgpFilter = Base<
   "BGPFilter",

@@ -207,6 +207,7 @@ function checkConfigName(
   spec: Readonly<Record<string, unknown>>,
   context: Context,
 ): void {
+  if (info.kind === "BGPConfiguration" && name !== "default") checkMesh(spec, context);
   if (name === "default" || /^node\../.test(name) || spec["nodeSelector"] !== undefined) return;
   // An object that nobody reads is harmless in the store, and a mistake in a manifest.
   if (context.unknownFields === "keep") return;
@@ -216,4 +217,16 @@ function checkConfigName(
     allowed: "default, or node.<name of the node>",
     at: ["metadata", "name"],
   });
+}
+
+/** The mesh is between all nodes, so one of them cannot choose. */
+function checkMesh(spec: Readonly<Record<string, unknown>>, context: Context): void {
+  for (const field of ["nodeToNodeMeshEnabled", "nodeMeshPassword"]) {
+    if (spec[field] === undefined) continue;
+    context.report("mesh-default-only", {
+      message: `${field} in the configuration of one node`,
+      hint: `set it in BGPConfiguration default`,
+      at: ["spec", field],
+    });
+  }
 }

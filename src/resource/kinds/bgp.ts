@@ -1,7 +1,7 @@
 /** The routing kinds: BGP configuration, peers and filters. */
+import { tryParseCidr } from "#ip";
 import type { Context } from "../context.ts";
 import {
-  any,
   bool,
   duration,
   field,
@@ -42,66 +42,97 @@ const secret = object([
 ]);
 const communityText = text;
 
-export const bgpConfigurationSpec: ObjectSpec = object([
-  field("logSeverityScreen", logSeverity, "log level of the BGP service"),
-  field("nodeToNodeMeshEnabled", bool, "every node peers with every other", { zero: "keep" }),
-  field("asNumber", asNumber, "AS number of nodes that have no own", { zero: "keep" }),
-  field("serviceLoadBalancerIPs", list(serviceBlock), "load-balancer addresses to announce"),
-  field("serviceExternalIPs", list(serviceBlock), "external addresses of services to announce"),
-  field("serviceClusterIPs", list(serviceBlock), "cluster addresses of services to announce"),
-  field(
-    "serviceLoadBalancerAggregation",
-    oneOf("Enabled", "Disabled"),
-    "announce blocks, not single addresses",
+export const bgpConfigurationSpec: ObjectSpec = object(
+  [
+    field("logSeverityScreen", logSeverity, "log level of the BGP service"),
+    field("nodeToNodeMeshEnabled", bool, "every node peers with every other", { zero: "keep" }),
+    field("asNumber", asNumber, "AS number of nodes that have no own", { zero: "keep" }),
+    field("serviceLoadBalancerIPs", list(serviceBlock), "load-balancer addresses to announce"),
+    field("serviceExternalIPs", list(serviceBlock), "external addresses of services to announce"),
+    field("serviceClusterIPs", list(serviceBlock), "cluster addresses of services to announce"),
+    field(
+      "serviceLoadBalancerAggregation",
+      oneOf("Enabled", "Disabled"),
+      "announce blocks, not single addresses",
+      {
+        default: "Enabled",
+      },
+    ),
+    field(
+      "communities",
+      list(
+        object([
+          field("name", text, "a name for it"),
+          field("value", formatted("community"), "16-bit pair or 32-bit triple"),
+        ]),
+      ),
+      "named BGP communities",
+    ),
+    field(
+      "prefixAdvertisements",
+      list(
+        object([
+          field("cidr", formatted("cidr"), "routes inside this block"),
+          field("communities", list(communityText), "get these communities, by name or value"),
+        ]),
+      ),
+      "communities of announced routes",
+    ),
+    field("listenPort", int(1, 65535), "the port that the BGP service listens on"),
+    field("nodeMeshPassword", secret, "password of mesh sessions", { zero: "keep" }),
+    field("nodeMeshMaxRestartTime", duration, "graceful-restart time of mesh sessions"),
+    field("bindMode", oneOf("None", "NodeIP"), "listen on every address or the node's", {
+      zero: "keep",
+    }),
+    field("ignoredInterfaces", list(text), "interfaces whose routes are not read"),
+    field(
+      "localWorkloadPeeringIPV4",
+      formatted("ipv4"),
+      "the address that local workloads peer with",
+    ),
+    field(
+      "localWorkloadPeeringIPV6",
+      formatted("ipv6"),
+      "the address that local workloads peer with",
+    ),
+    field(
+      "programClusterRoutes",
+      oneOf("Disabled", "EnabledIPIPOnly", "EnabledNoEncapOnly", "Enabled"),
+      "which cluster routes the BGP service programs",
+    ),
+    field("ipv4NormalRoutePriority", int(), "metric of IPv4 routes", { zero: "keep" }),
+    field("ipv6NormalRoutePriority", int(), "metric of IPv6 routes", { zero: "keep" }),
+  ],
+  [
     {
-      default: "Enabled",
+      id: "community-known",
+      reads: ["communities", "prefixAdvertisements"],
+      check: checkCommunities,
     },
-  ),
-  field(
-    "communities",
-    list(
-      object([
-        field("name", text, "a name for it"),
-        field("value", formatted("community"), "16-bit pair or 32-bit triple"),
-      ]),
-    ),
-    "named BGP communities",
-  ),
-  field(
-    "prefixAdvertisements",
-    list(
-      object([
-        field("cidr", formatted("cidr"), "routes inside this block"),
-        field("communities", list(communityText), "get these communities, by name or value"),
-      ]),
-    ),
-    "communities of announced routes",
-  ),
-  field("listenPort", int(1, 65535), "the port that the BGP service listens on"),
-  field("nodeMeshPassword", secret, "password of mesh sessions", { zero: "keep" }),
-  field("nodeMeshMaxRestartTime", duration, "graceful-restart time of mesh sessions"),
-  field("bindMode", oneOf("None", "NodeIP"), "listen on every address or the node's", {
-    zero: "keep",
-  }),
-  field("ignoredInterfaces", list(text), "interfaces whose routes are not read"),
-  field(
-    "localWorkloadPeeringIPV4",
-    formatted("ipv4"),
-    "the address that local workloads peer with",
-  ),
-  field(
-    "localWorkloadPeeringIPV6",
-    formatted("ipv6"),
-    "the address that local workloads peer with",
-  ),
-  field(
-    "programClusterRoutes",
-    oneOf("Disabled", "EnabledIPIPOnly", "EnabledNoEncapOnly", "Enabled"),
-    "which cluster routes the BGP service programs",
-  ),
-  field("ipv4NormalRoutePriority", int(), "metric of IPv4 routes", { zero: "keep" }),
-  field("ipv6NormalRoutePriority", int(), "metric of IPv6 routes", { zero: "keep" }),
-]);
+  ],
+);
+
+const COMMUNITY = /^\d+:\d+(:\d+)?$/;
+
+/** An advertisement names communities by value, or by a name that the configuration gives one. */
+function checkCommunities(value: Fields, context: Context): void {
+  const { communities: named = [], prefixAdvertisements = [] } = value as {
+    readonly communities?: readonly { readonly name?: string }[];
+    readonly prefixAdvertisements?: readonly { readonly communities?: readonly string[] }[];
+  };
+  const names = named.map(({ name }) => name ?? "");
+  for (const [i, { communities: used = [] }] of prefixAdvertisements.entries()) {
+    for (const [j, one] of used.entries()) {
+      if (COMMUNITY.test(one) || names.includes(one)) continue;
+      context.report("community-known", {
+        message: `${JSON.stringify(one)} is no community and the name of none`,
+        value: one,
+        allowed: names.length === 0 ? "a:b or a:b:c" : `a:b, a:b:c, ${names.join(", ")}`,
+        at: ["prefixAdvertisements", i, "communities", j],
+      });
+    }
+  }
+}
 
 export const bgpPeerSpec: ObjectSpec = object(
   [
@@ -208,11 +239,55 @@ const filterRules: readonly ObjectRule[] = [
   },
 ];
 
-function filterRule(maxLength: number, format: "cidr"): ObjectSpec {
-  const length = int(0, maxLength);
+/** As `setPriority` and the route priorities of FelixConfiguration have it. */
+const routePriority = int(1, 2_147_483_646);
+const communities = list(formatted("community"));
+const operation = object(
+  [
+    field(
+      "addCommunity",
+      object([field("value", formatted("community"), "the community")]),
+      "add a community",
+      {
+        zero: "keep",
+      },
+    ),
+    field(
+      "prependASPath",
+      object([field("prefix", list(asNumber), "in this order")]),
+      "lengthen the AS path",
+      {
+        zero: "keep",
+      },
+    ),
+    field("setPriority", object([field("value", routePriority, "the metric")]), "set the metric", {
+      zero: "keep",
+    }),
+  ],
+  [
+    {
+      id: "bgp-filter-operation",
+      reads: ["addCommunity", "prependASPath", "setPriority"],
+      check: (value, context) => {
+        const given = ["addCommunity", "prependASPath", "setPriority"].filter(
+          (name) => value[name] !== undefined,
+        );
+        if (given.length === 1) return;
+        context.report("bgp-filter-operation", {
+          message: given.length === 0 ? "an operation that does nothing" : given.join(" and "),
+          allowed: "one of addCommunity, prependASPath, setPriority",
+          hint: "write one list entry for each operation",
+        });
+      },
+    },
+  ],
+);
+
+function filterRule(family: 4 | 6): ObjectSpec {
+  const length = int(0, family === 4 ? 32 : 128);
   return object(
     [
-      field("cidr", formatted(format), "routes by their block"),
+      field("cidr", formatted("cidr"), "routes by their block"),
       field(
         "prefixLength",
         object([
@@ -226,23 +301,60 @@ function filterRule(maxLength: number, format: "cidr"): ObjectSpec {
       field("interface", text, "routes by their interface; * stands for any text"),
       field("matchOperator", oneOf("Equal", "NotEqual", "In", "NotIn"), "how cidr is compared"),
       field("peerType", oneOf("eBGP", "iBGP"), "routes by the kind of session"),
-      field("communities", any, "routes by community"),
+      field(
+        "communities",
+        object([field("values", communities, "one community")]),
+        "routes by community",
+        { zero: "keep" },
+      ),
       field("asPathPrefix", list(asNumber), "routes by the beginning of their AS path"),
-      field("priority", int(), "routes by metric", { zero: "keep" }),
+      field("priority", routePriority, "routes by metric", { zero: "keep" }),
       field("action", oneOf("Accept", "Reject"), "what happens to routes that match", {
         required: true,
       }),
-      field("operations", any, "changes to routes that are accepted"),
+      field("operations", list(operation), "changes to routes that are accepted"),
     ],
-    filterRules,
+    [...filterRules, familyRule(family), acceptRule],
   );
 }
 
-const v4 = list(filterRule(32, "cidr"));
-const v6 = list(filterRule(128, "cidr"));
+function familyRule(family: 4 | 6): ObjectRule {
+  return {
+    id: "bgp-filter-family",
+    reads: ["cidr"],
+    check: ({ cidr }, context) => {
+      if (typeof cidr !== "string" || tryParseCidr(cidr)?.family === family) return;
+      context.report("bgp-filter-family", {
+        message: `${cidr} is not IPv${family}`,
+        value: cidr,
+        allowed: `an IPv${family} block`,
+        hint: `move the rule to ${family === 4 ? "exportV6 or importV6" : "exportV4 or importV4"}`,
+        at: ["cidr"],
+      });
+    },
+  };
+}
+
+const acceptRule: ObjectRule = {
+  id: "bgp-filter-accept",
+  reads: ["operations", "action"],
+  check: ({ operations, action }, context) => {
+    if (!Array.isArray(operations) || operations.length === 0 || action !== "Reject") return;
+    context.report("bgp-filter-accept", {
+      message: "operations beside action Reject",
+      hint: "remove operations, or accept the routes",
+      at: ["operations"],
+    });
+  },
+};
+
 export const bgpFilterSpec: ObjectSpec = object([
-  field("exportV4", v4, "IPv4 routes to peers; the first rule that matches decides"),
-  field("importV4", v4, "IPv4 routes from peers"),
-  field("exportV6", v6, "IPv6 routes to peers"),
-  field("importV6", v6, "IPv6 routes from peers"),
+  field(
+    "exportV4",
+    list(filterRule(4)),
+    "IPv4 routes to peers; the first rule that matches decides",
+  ),
+  field("importV4", list(filterRule(4)), "IPv4 routes from peers"),
+  field("exportV6", list(filterRule(6)), "IPv6 routes to peers"),
+  field("importV6", list(filterRule(6)), "IPv6 routes from peers"),
 ]);

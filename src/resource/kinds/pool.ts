@@ -66,23 +66,46 @@ export const ipReservationSpec: ObjectSpec = object([
   field("reservedCIDRs", list(formatted("cidr-or-ip")), "addresses that are never assigned"),
 ]);
 
-export const ipamConfigurationSpec: ObjectSpec = object([
-  field("strictAffinity", bool, "nodes take addresses only from their own blocks", {
-    zero: "always",
-    default: false,
-  }),
-  field("maxBlocksPerHost", int(0), "the most blocks that a node takes; 0 for no limit"),
-  field("autoAllocateBlocks", bool, "nodes take new blocks by themselves", {
-    zero: "keep",
-    default: true,
-  }),
-  field(
-    "kubeVirtVMAddressPersistence",
-    oneOf("Enabled", "Disabled"),
-    "virtual machines keep their addresses",
-  ),
-  field("ipCooldownSeconds", int(0, 1200), "how long a released address rests", { zero: "keep" }),
-]);
+export const ipamConfigurationSpec: ObjectSpec = object(
+  [
+    field("strictAffinity", bool, "nodes take addresses only from their own blocks", {
+      zero: "always",
+      default: false,
+    }),
+    field("maxBlocksPerHost", int(0), "the most blocks that a node takes; 0 for no limit"),
+    field("autoAllocateBlocks", bool, "nodes take new blocks by themselves", {
+      zero: "keep",
+      default: true,
+    }),
+    field(
+      "kubeVirtVMAddressPersistence",
+      oneOf("Enabled", "Disabled"),
+      "virtual machines keep their addresses",
+    ),
+    field("ipCooldownSeconds", int(0, 1200), "how long a released address rests", { zero: "keep" }),
+  ],
+  [
+    {
+      id: "ipam-strict",
+      reads: ["strictAffinity", "autoAllocateBlocks", "maxBlocksPerHost"],
+      check: ({ strictAffinity, autoAllocateBlocks, maxBlocksPerHost }, context) => {
+        if (strictAffinity === true) return;
+        const because =
+          autoAllocateBlocks === false
+            ? "autoAllocateBlocks: false"
+            : typeof maxBlocksPerHost === "number" && maxBlocksPerHost > 0
+              ? `maxBlocksPerHost: ${maxBlocksPerHost}`
+              : undefined;
+        if (because === undefined) return;
+        context.report("ipam-strict", {
+          message: `${because} needs strictAffinity`,
+          hint: "add strictAffinity: true",
+          at: ["strictAffinity"],
+        });
+      },
+    },
+  ],
+);
 
 function familyOf(cidr: unknown): 4 | 6 | undefined {
   return typeof cidr === "string" ? tryParseCidr(cidr)?.family : undefined;

@@ -375,6 +375,67 @@ const CASES: readonly Case[] = [
     }),
   },
   {
+    id: "bgp-filter-family",
+    path: "spec.exportV4[0].cidr",
+    bad: make("BGPFilter", {
+      exportV4: [{ action: "Accept", cidr: "fd00::/8", matchOperator: "In" }],
+    }),
+    good: make("BGPFilter", {
+      exportV6: [{ action: "Accept", cidr: "fd00::/8", matchOperator: "In" }],
+    }),
+  },
+  {
+    id: "bgp-filter-operation",
+    path: "spec.exportV4[0].operations[0]",
+    bad: make("BGPFilter", { exportV4: [{ action: "Accept", operations: [{}] }] }),
+    good: make("BGPFilter", {
+      exportV4: [{ action: "Accept", operations: [{ addCommunity: { value: "64512:1" } }] }],
+    }),
+  },
+  {
+    id: "bgp-filter-accept",
+    path: "spec.exportV4[0].operations",
+    bad: make("BGPFilter", {
+      exportV4: [{ action: "Reject", operations: [{ setPriority: { value: 5 } }] }],
+    }),
+    good: make("BGPFilter", {
+      exportV4: [{ action: "Accept", operations: [{ setPriority: { value: 5 } }] }],
+    }),
+  },
+  {
+    id: "community-known",
+    path: "spec.prefixAdvertisements[0].communities[0]",
+    bad: make(
+      "BGPConfiguration",
+      { prefixAdvertisements: [{ cidr: "10.0.0.0/8", communities: ["web"] }] },
+      { name: "default" },
+    ),
+    good: make(
+      "BGPConfiguration",
+      {
+        communities: [{ name: "web", value: "64512:1" }],
+        prefixAdvertisements: [{ cidr: "10.0.0.0/8", communities: ["web", "64512:2"] }],
+      },
+      { name: "default" },
+    ),
+  },
+  {
+    id: "mesh-default-only",
+    path: "spec.nodeToNodeMeshEnabled",
+    bad: make("BGPConfiguration", { nodeToNodeMeshEnabled: false }, { name: "node.a" }),
+    good: make("BGPConfiguration", { nodeToNodeMeshEnabled: false }, { name: "default" }),
+  },
+  {
+    id: "ipam-strict",
+    path: "spec.strictAffinity",
+    bad: make("IPAMConfiguration", { autoAllocateBlocks: false }, { name: "default" }),
+    good: make(
+      "IPAMConfiguration",
+      { autoAllocateBlocks: false, strictAffinity: true },
+      { name: "default" },
+    ),
+  },
+  {
     id: "icmp-code-needs-type",
     path: "spec.ingress[0].icmp.code",
     bad: ingress({ protocol: "ICMP", icmp: { code: 0 } }),
