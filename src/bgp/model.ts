@@ -111,6 +111,7 @@ function familyModel(common: Common, family: IpFamily): FamilyModel {
           clusterId,
           mesh,
           secrets: options.secrets ?? (() => undefined),
+          nodeByAddress: nodesByAddress(state, family),
         });
   const services = servicesOf(state, spec, family);
   const filters = filtersOf(state, peers, family);
@@ -139,6 +140,15 @@ function familyModel(common: Common, family: IpFamily): FamilyModel {
       DEFAULT_PRIORITY,
     wireguardPeers: wireguardPeers(state, family),
   };
+}
+
+function nodesByAddress(state: BgpState, family: IpFamily): Map<string, string> {
+  const names = new Map<string, string>();
+  for (const [name, node] of sorted(state.nodes).toReversed()) {
+    const address = addressOf(node, family);
+    if (address !== undefined) names.set(address, name);
+  }
+  return names;
 }
 
 function filtersOf(state: BgpState, peers: readonly Peer[], family: IpFamily): Filter[] {

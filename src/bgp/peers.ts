@@ -21,6 +21,7 @@ export interface PeerContext {
   readonly clusterId: string | undefined;
   readonly mesh: boolean;
   readonly secrets: SecretLookup;
+  readonly nodeByAddress: ReadonlyMap<string, string>;
 }
 
 interface Remote {
@@ -191,9 +192,10 @@ function remotesOf(context: PeerContext, spec: PeerSpec): Remote[] {
   const target = targetOf(spec);
   if (target !== undefined) {
     if (tryParseIp(target.address)?.family !== family || target.address === address) return [];
-    const known = [...state.nodes].find(([, node]) => addressOf(node, family) === target.address);
-    if (known === undefined) return [{ ...target, asNumber: spec.asNumber }];
-    const { asNumber, ...remote } = nodeRemote(context, ...known);
+    const name = context.nodeByAddress.get(target.address);
+    const node = name === undefined ? undefined : state.nodes.get(name);
+    if (name === undefined || node === undefined) return [{ ...target, asNumber: spec.asNumber }];
+    const { asNumber, ...remote } = nodeRemote(context, name, node);
     return [{ ...remote, ...target, asNumber: spec.asNumber ?? asNumber }];
   }
   if (spec.peerSelector === undefined) return [];

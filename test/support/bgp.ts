@@ -17,7 +17,14 @@ export interface Given {
 }
 
 /** Path and stored bytes, as the command line writes them. */
-function storedObject({ kind, name, labels, namespace, spec, status }: Given): [string, string] {
+export function storedObject({
+  kind,
+  name,
+  labels,
+  namespace,
+  spec,
+  status,
+}: Given): [string, string] {
   const result = validateResource({
     apiVersion: "projectcalico.org/v3",
     kind,
