@@ -13,7 +13,7 @@ export interface RawFlow {
   readonly dst: string;
   readonly src?: string;
   readonly tag: number;
-  readonly proto: "tcp" | "udp" | "udplite" | "sctp" | "gre" | "icmp" | "icmp6";
+  readonly proto: "tcp" | "udp" | "udplite" | "sctp" | "gre" | "ipip" | "icmp" | "icmp6";
   readonly sport?: number;
   readonly dport?: number;
   readonly type?: number;
@@ -37,6 +37,7 @@ const PROTOCOLS = {
   udplite: 136,
   sctp: 132,
   gre: 47,
+  ipip: 4,
   icmp: 1,
   icmp6: 58,
 } as const;
@@ -126,7 +127,7 @@ function encodePacket(flow: RawFlow, source: string, family: 4 | 6): Packet {
   const protocol = PROTOCOLS[flow.proto];
   const src = addressBytes(source);
   const dst = addressBytes(flow.dst);
-  if (flow.proto !== "sctp" && flow.proto !== "gre")
+  if (!["sctp", "gre", "ipip"].includes(flow.proto))
     checksum(body, src, dst, protocol, flow.proto === "icmp");
   const header = family === 4 ? 20 : 40;
   const bytes = new Uint8Array(header + body.length);
@@ -150,7 +151,7 @@ function transport(flow: RawFlow): Uint8Array {
   const sport = flow.sport ?? 0;
   const dport = flow.dport ?? 0;
   const bytes = new Uint8Array(
-    { tcp: 20, udp: 12, udplite: 12, sctp: 32, gre: 8, icmp: 8, icmp6: 8 }[flow.proto],
+    { tcp: 20, udp: 12, udplite: 12, sctp: 32, gre: 8, ipip: 8, icmp: 8, icmp6: 8 }[flow.proto],
   );
   const view = new DataView(bytes.buffer);
   switch (flow.proto) {
@@ -177,6 +178,9 @@ function transport(flow: RawFlow): Uint8Array {
       view.setUint16(26, 1);
       view.setUint32(28, flow.tag);
       view.setUint32(8, crc32c(bytes), true);
+      break;
+    case "ipip": // RFC 2003; what is inside does not matter on the way
+      view.setUint32(4, flow.tag);
       break;
     case "gre": // RFC 2784
       view.setUint16(2, 0x0800);
@@ -305,7 +309,7 @@ class RawSockets {
 /** IPv4 raw sockets deliver the IP header too, IPv6 ones do not (raw(7), ipv6(7)). */
 function tagOf(packet: Uint8Array, family: 4 | 6, protocol: number): number | undefined {
   const start = family === 4 ? ((packet[0] ?? 0) & 15) * 4 : 0;
-  const at = { 6: 4, 17: 8, 136: 8, 132: 16, 47: 4, 1: 4, 58: 4 }[protocol] ?? 0;
+  const at = { 6: 4, 17: 8, 136: 8, 132: 16, 47: 4, 4: 4, 1: 4, 58: 4 }[protocol] ?? 0;
   if (packet.length < start + at + 4) return undefined;
   return new DataView(packet.buffer, packet.byteOffset).getUint32(start + at);
 }

@@ -7,6 +7,7 @@ import { UPLINK } from "../../support/workload-host.ts";
 import type { FloatingIpsResult } from "./inside/floating-ips.ts";
 import type { NatOutgoingResult } from "./inside/nat-outgoing.ts";
 import type { ServiceLoopResult } from "./inside/service-loop.ts";
+import type { TunnelsResult } from "./inside/tunnels.ts";
 
 const script = (name: string): string => fileURLToPath(new URL(`inside/${name}`, import.meta.url));
 const POD1 = ["10.65.0.1", "fd65::1"];
@@ -115,5 +116,33 @@ test("service loops, and Reject", async (t) => {
     assert.deepEqual(result.hostDrops, [both("timeout"), both("timeout")]);
     // What the host sends is asked at a hook that can only drop.
     assert.deepEqual(result.hostRejects, [both("refused"), both("timeout")]);
+  });
+});
+
+test("tunnel packets", async (t) => {
+  const result = await runInSandbox<TunnelsResult>(script("tunnels.ts"), {}, 60_000);
+  assert.deepEqual(result.errors, []);
+  const ordinary = ["host", "other", "far"].flatMap((name) => [
+    ...[4, 6].flatMap((family) => [`udp${family} ${name}`, `to vxlan${family} ${name}`]),
+    `to ipip ${name}`,
+  ]);
+  const of = (...names: string[]): string[] =>
+    names.flatMap((name) => [`vxlan4 ${name}`, `vxlan6 ${name}`, `ipip ${name}`]);
+  const sorted = (...titles: string[]): string[] => [...ordinary, ...titles].sort();
+  await t.test("come from everywhere while there are no tunnels", () => {
+    assert.deepEqual(result.off, sorted(...of("host", "other", "far")));
+    assert.doesNotMatch(result.emptied, /tunnels|all-hosts|vxlan-hosts/);
+  });
+  await t.test("come from the cluster's hosts alone where there are", () => {
+    assert.deepEqual(result.on, sorted(...of("host")));
+    const vxlan = of("host", "other", "far").filter((title) => title.startsWith("vxlan"));
+    assert.deepEqual(result.onIpipOnly, sorted("ipip host", ...vxlan));
+    assert.deepEqual(result.external, sorted(...of("host"), "vxlan4 other", "ipip other"));
+    assert.equal(result.restartWrites, 0);
+  });
+  await t.test("need no policy of the host's", () => {
+    const both = of("host").flatMap((title) => [title, `to ${title}`]);
+    assert.deepEqual(result.policed, both.sort());
+    assert.deepEqual(result.policedOff, []);
   });
 });
