@@ -15,6 +15,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ["bgp"],
   ["calc"],
   ["datastore"],
+  ["ipam"],
   ["sync"],
   ["netlink"],
   ["dataplane"],
