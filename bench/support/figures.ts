@@ -11,6 +11,9 @@ export interface Figure {
   readonly floorIs?: string;
   /** At most this is wanted; absolute, for a machine like the one of the reference figures. */
   readonly target?: number;
+  /** Of `ours` to `floor`, in place of `target`. At most this, or at least when `atLeast`. */
+  readonly targetRatio?: number;
+  readonly atLeast?: boolean;
 }
 
 export interface Suite {
@@ -27,8 +30,7 @@ export function drawTable(figures: readonly Figure[]): string {
       f.unit,
       f.floor === undefined ? "" : `${round(f.floor)} (${f.floorIs ?? "floor"})`,
       f.floor === undefined || f.floor === 0 ? "" : (f.ours / f.floor).toFixed(2),
-      f.target === undefined ? "" : round(f.target),
-      f.target === undefined ? "" : f.ours <= f.target ? "reached" : "missed",
+      ...verdict(f),
     ]),
   ];
   const widths = rows[0]?.map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0))) ?? [];
@@ -42,11 +44,21 @@ export function drawTable(figures: readonly Figure[]): string {
     .join("\n");
 }
 
+function verdict(figure: Figure): [target: string, reached: string] {
+  const { ours, floor, target, targetRatio, atLeast } = figure;
+  const limit = targetRatio ?? target;
+  if (limit === undefined) return ["", ""];
+  const value = targetRatio === undefined ? ours : ours / (floor ?? Number.NaN);
+  const reached = atLeast === true ? value >= limit : value <= limit;
+  const text = `${round(limit)}${targetRatio === undefined ? "" : " x"}`;
+  return [text, reached ? "reached" : "missed"];
+}
+
 function round(value: number): string {
   return value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2);
 }
 
-function quantile(samples: readonly number[], q: number): number {
+export function quantile(samples: readonly number[], q: number): number {
   const sorted = samples.toSorted((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? Number.NaN;
 }
