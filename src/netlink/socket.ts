@@ -316,7 +316,7 @@ export class NetlinkSocket {
 }
 
 /** NLMSG_ERROR: undefined for an acknowledgement (struct nlmsgerr, error 0). */
-function readRefusal(message: NetlinkMessage): NetlinkRefusal | undefined {
+export function readRefusal(message: NetlinkMessage): NetlinkRefusal | undefined {
   const code = message.body.i32();
   if (code === 0) return undefined;
   const refusal = { seq: message.seq, errno: ffi.errnoName(-code) };
