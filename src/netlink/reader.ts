@@ -41,7 +41,7 @@ export class NetlinkReader {
 
   #take(count: number): number {
     const at = this.#at;
-    if (at + count > this.#end) throw truncated(count, this.#end - at);
+    if (count < 0 || at + count > this.#end) throw truncated(count, this.#end - at);
     this.#at = at + count;
     return at;
   }
@@ -193,8 +193,9 @@ export class NetlinkReader {
     return true;
   }
 
-  /** A copy of the value. */
-  attrBytes(): Uint8Array {
+  /** A copy of the value, of which there must be so many bytes. */
+  attrBytes(least = 0): Uint8Array {
+    this.#value(least);
     return Uint8Array.prototype.slice.call(this.#bytes, this.#attrStart, this.#attrEnd);
   }
 

@@ -172,7 +172,7 @@ function readAddresses(tuple: NetlinkReader, into: string[]): void {
     const ends = tuple.nested();
     while (ends.nextAttr()) {
       const v4 = ends.attrType === CTA_IP_V4_SRC || ends.attrType === CTA_IP_V4_DST;
-      into.push(formatIp(ipFromBytes(v4 ? 4 : 6, ends.attrBytes())));
+      into.push(formatIp(ipFromBytes(v4 ? 4 : 6, ends.attrBytes(v4 ? 4 : 16))));
     }
   }
 }

@@ -242,7 +242,8 @@ function decodeElement(reader: NetlinkReader, layout: SetLayout): WireElement | 
       key = decodeKey(reader.nested(), layout);
     } else if (reader.attrType === NFTA_SET_ELEM.keyEnd) {
       const bytes = decodeValue(reader.nested());
-      if (bytes !== undefined) keyEnd = latin1(bytes, layout.keyLen);
+      if (bytes === undefined || bytes.length < layout.keyLen) return undefined;
+      keyEnd = latin1(bytes, layout.keyLen);
     } else if (reader.attrType === NFTA_SET_ELEM.data) {
       const decoded = decodeData(reader.nested(), layout);
       if (decoded === undefined) return undefined;

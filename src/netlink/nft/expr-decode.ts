@@ -26,6 +26,7 @@ import {
   NFTA_FIB_F_PRESENT,
   PAYLOAD_BASES,
   REJECT_TYPES,
+  REGISTERS,
 } from "./expr-encode.ts";
 import type { Expr, NatPorts, Reg, Verdict } from "./types.ts";
 
@@ -153,7 +154,8 @@ function nameOf<Name extends string>(
  */
 function register(value: number | undefined): Reg | undefined {
   if (value === undefined || value === NFT_REG_VERDICT) return undefined;
-  return value >= NFT_REG32_00 ? value - NFT_REG32_00 : (value - 1) * 4;
+  const number = value >= NFT_REG32_00 ? value - NFT_REG32_00 : (value - 1) * 4;
+  return number < REGISTERS ? number : undefined;
 }
 
 function complete<T extends Record<string, unknown>>(
@@ -233,10 +235,12 @@ const DECODERS: Readonly<Record<string, Decoder>> = {
       sreg: register(a.u32(2)),
     });
     if (known === undefined) return undefined;
-    const dreg = a.u32(3);
+    const target = a.u32(3);
+    const dreg = target === NFT_REG_VERDICT ? "verdict" : register(target);
+    if (target !== undefined && dreg === undefined) return undefined;
     return {
       ...known,
-      ...(dreg === undefined ? {} : { dreg: register(dreg) ?? "verdict" }),
+      ...(dreg === undefined ? {} : { dreg }),
       ...(((a.u32(5) ?? 0) & NFT_LOOKUP_F_INV) === 0 ? {} : { invert: true }),
     };
   },

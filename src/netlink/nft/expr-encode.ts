@@ -73,7 +73,7 @@ export const NAT_FAMILIES = { 4: 2, 6: 10 } as const;
 export const NAT_RANGE = { mapIps: 1 << 0, ports: 1 << 1, fullyRandom: 1 << 4 } as const;
 /** NF_LOG_PREFIXLEN - 1 */
 const LOG_PREFIX_MAX = 127;
-const REGISTERS = 16;
+export const REGISTERS = 16;
 
 /** Each as one NFTA_LIST_ELEM. Throws an input error on a register outside 0–15. */
 export function encodeExprs(writer: NetlinkWriter, exprs: readonly Expr[]): void {

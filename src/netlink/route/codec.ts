@@ -262,7 +262,7 @@ const scratch = new Uint8Array(4);
 
 /** Without a copy for IPv4: a table may hold tens of thousands. */
 function readIp(family: IpFamily, reader: NetlinkReader): Ip {
-  if (family === 6) return ipFromBytes(6, reader.attrBytes());
+  if (family === 6) return ipFromBytes(6, reader.attrBytes(16));
   const word = reader.attrU32Be();
   scratch[0] = word >>> 24;
   scratch[1] = word >>> 16;
