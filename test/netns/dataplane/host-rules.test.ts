@@ -7,6 +7,7 @@ import { UPLINK } from "../../support/workload-host.ts";
 import type { FloatingIpsResult } from "./inside/floating-ips.ts";
 import type { NatOutgoingResult } from "./inside/nat-outgoing.ts";
 import type { ServiceLoopResult } from "./inside/service-loop.ts";
+import type { SpoofingResult } from "./inside/spoofing.ts";
 import type { TunnelsResult } from "./inside/tunnels.ts";
 
 const script = (name: string): string => fileURLToPath(new URL(`inside/${name}`, import.meta.url));
@@ -145,4 +146,11 @@ test("tunnel packets", async (t) => {
     assert.deepEqual(result.policed, both.sort());
     assert.deepEqual(result.policedOff, []);
   });
+});
+
+test("sources that a workload may spoof", async () => {
+  const result = await runInSandbox<SpoofingResult>(script("spoofing.ts"), {}, 60_000);
+  assert.deepEqual(result.errors, []);
+  assert.deepEqual(result.allowed, [...POD1, "10.7.1.1", "fd07::1"]);
+  assert.deepEqual(result.disabled, POD1);
 });

@@ -24,6 +24,7 @@ test("the policy table in the kernel", async (t) => {
       '"cali00000000000" . 10.65.0.16',
       'comment "End of tier second. Drop if no policies passed packet"',
       'comment "GlobalNetworkPolicy none is not known"',
+      'limit rate 5/second burst 9 packets log prefix "t=default k=gnp n=all p=all: " level notice',
       'tcp dport 80-90 ip saddr @s-a.4 counter packets 0 bytes 0 accept comment "GlobalNetworkPolicy web ingress rule 1"',
     ]) {
       assert.ok(result.listing.includes(line), `${line}\nis not in\n${result.listing}`);

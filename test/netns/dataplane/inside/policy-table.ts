@@ -38,7 +38,8 @@ export interface PolicyTableResult {
 const config: NftPolicyConfig = {
   ...defaultNftPolicyConfig,
   workloadSourceSpoofing: "Any",
-  logActionRateLimit: { rate: 5, unitSeconds: 1, burst: 5 },
+  logPrefix: "t=%t k=%k n=%n p=%p",
+  logActionRateLimit: { rate: 5, unitSeconds: 1, burst: 9 },
 };
 const port = (first: number, last = first): object => ({
   protocol: { name: "tcp" },
