@@ -1,7 +1,6 @@
 /** Tiers, policies (enforced and staged), profiles. */
 import type { Context } from "../context.ts";
 import {
-  any,
   bool,
   field,
   labelMap,
@@ -16,6 +15,7 @@ import {
   type ObjectSpec,
 } from "../schema.ts";
 import type { GlobalNetworkPolicySpec, V3Rule } from "../types.ts";
+import { kubernetesRule, labelSelector } from "./kubernetes-rule.ts";
 import { refuseGlobal, rule } from "./rule.ts";
 
 const order: FieldSpec = field(
@@ -166,10 +166,17 @@ export const stagedGlobalNetworkPolicySpec: ObjectSpec = object(
 );
 export const stagedKubernetesNetworkPolicySpec: ObjectSpec = object([
   stagedAction,
-  field("podSelector", any, "Kubernetes' own shape"),
-  field("ingress", any, "Kubernetes' own shape"),
-  field("egress", any, "Kubernetes' own shape"),
-  field("policyTypes", list(oneOf("Ingress", "Egress")), "Kubernetes' own shape"),
+  field("podSelector", labelSelector, "the pods that the policy applies to; all when empty", {
+    zero: "always",
+    computeDefault: () => ({}),
+  }),
+  field("ingress", list(kubernetesRule("from")), "what the pods accept"),
+  field("egress", list(kubernetesRule("to")), "what the pods may send"),
+  field(
+    "policyTypes",
+    list(oneOf("Ingress", "Egress"), { unique: true }),
+    "directions the policy applies to",
+  ),
 ]);
 
 export const profileSpec: ObjectSpec = object(
