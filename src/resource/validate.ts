@@ -174,6 +174,24 @@ function checkTier(
 }
 
 function checkWorkloadName(metadata: Metadata, spec: WorkloadEndpointSpec, context: Context): void {
+  for (const field of [
+    "node",
+    "orchestrator",
+    "workload",
+    "pod",
+    "containerID",
+    "endpoint",
+  ] as const) {
+    const part = spec[field];
+    if (part === undefined || !/^-|-$/.test(part)) continue;
+    context.report("wep-name", {
+      message: `${JSON.stringify(part)} begins or ends with "-", which parts the names in the endpoint's name`,
+      value: part,
+      hint: `did you mean ${part.replace(/^-+|-+$/g, "")}?`,
+      at: ["spec", field],
+    });
+    return;
+  }
   const derived = workloadEndpointName(spec);
   if ("missing" in derived) {
     context.report("required", {

@@ -1,5 +1,5 @@
 /** The routing kinds: BGP configuration, peers and filters. */
-import { tryParseCidr } from "#ip";
+import { tryParseCidr, tryParseIp } from "#ip";
 import type { Context } from "../context.ts";
 import {
   bool,
@@ -198,6 +198,13 @@ const EXCLUSIVE: readonly (readonly [string, string])[] = [
   ["peerSelector", "localWorkloadSelector"],
 ];
 
+/** Of an address, or an address with a port. */
+function familyOfAddress(text_: unknown): 4 | 6 | undefined {
+  if (typeof text_ !== "string") return undefined;
+  const bare = /^\[(.*)\](?::\d+)?$/.exec(text_)?.[1] ?? text_.replace(/^([\d.]+):\d+$/, "$1");
+  return tryParseIp(bare)?.family;
+}
+
 function checkPeer(value: Fields, context: Context): void {
   const refuse = (at: string, message: string, hint: string): void =>
     context.report("bgp-peer-fields", { message, hint, at: [at] });
@@ -210,6 +217,15 @@ function checkPeer(value: Fields, context: Context): void {
   }
   if (value["reachableBy"] !== undefined && value["peerIP"] === undefined) {
     refuse("reachableBy", "reachableBy needs peerIP", "remove reachableBy");
+  }
+  const peer = familyOfAddress(value["peerIP"]);
+  const gateway = familyOfAddress(value["reachableBy"]);
+  if (peer !== undefined && gateway !== undefined && peer !== gateway) {
+    refuse(
+      "reachableBy",
+      `reachableBy is IPv${gateway}, peerIP is IPv${peer}`,
+      `give the IPv${peer} address of the gateway`,
+    );
   }
   if (value["keepOriginalNextHop"] === true && value["nextHopMode"] !== undefined) {
     refuse(

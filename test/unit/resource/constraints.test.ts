@@ -98,17 +98,9 @@ const CASES: readonly Case[] = [
   },
   {
     id: "depth",
-    path: "spec.podSelector",
-    bad: make(
-      "StagedKubernetesNetworkPolicy",
-      { podSelector: nested(65) },
-      { name: "x", namespace: "n" },
-    ),
-    good: make(
-      "StagedKubernetesNetworkPolicy",
-      { podSelector: nested(64) },
-      { name: "x", namespace: "n" },
-    ),
+    path: "spec.interfaces",
+    bad: make("Node", { interfaces: nested(65) }),
+    good: make("Node", { interfaces: nested(64) }),
   },
   {
     id: "unique",
@@ -362,6 +354,12 @@ const CASES: readonly Case[] = [
   },
   {
     id: "bgp-peer-fields",
+    path: "spec.reachableBy",
+    bad: peer({ reachableBy: "fd00::1", peerIP: "10.0.0.2:1179" }),
+    good: peer({ reachableBy: "fd00::1", peerIP: "[fd00::2]:1179" }),
+  },
+  {
+    id: "bgp-peer-fields",
     path: "spec.keepOriginalNextHop",
     bad: peer({ keepOriginalNextHop: true, nextHopMode: "Keep" }),
     good: peer({ nextHopMode: "Keep" }),
@@ -590,6 +588,12 @@ const CASES: readonly Case[] = [
     path: "metadata.name",
     bad: wep({ node: "a-b" }),
     good: wep({ node: "a-b" }, { name: "a--b-k8s-p-eth0" }),
+  },
+  {
+    id: "wep-name",
+    path: "spec.pod",
+    bad: wep({ pod: "p-" }, { name: "a-k8s-p---eth0" }),
+    good: wep({ pod: "p-q" }, { name: "a-k8s-p--q-eth0" }),
   },
   {
     id: "wep-network",
