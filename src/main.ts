@@ -150,9 +150,24 @@ async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
+/** Commands of calicoctl that are not here, and what to do. */
+const OF_CALICOCTL: Readonly<Record<string, string>> = {
+  ipam: "pools and reservations are resources: margay get ippools,ipreservations -o wide",
+  node: "margay bgp show tells a node's BGP; margay get nodes -o wide its addresses",
+  cluster: "margay get clusterinformation -o yaml tells the cluster's state",
+  convert: "manifests of the v1 API are not read; write projectcalico.org/v3",
+};
+
 async function run(name: string, argv: readonly string[]): Promise<number> {
   const entry = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (entry !== undefined) return (await entry.load())(argv);
+  const instead = Object.hasOwn(OF_CALICOCTL, name) ? OF_CALICOCTL[name] : undefined;
+  if (instead !== undefined) {
+    process.stderr.write(
+      `margay: calicoctl's ${JSON.stringify(name)} is not built yet: ${instead}\n`,
+    );
+    return 1;
+  }
   const { didYouMean } = await import("#std");
   const names = [...Object.keys(COMMANDS), ...Object.keys(OTHER)];
   const guess = didYouMean(name, names);

@@ -24,7 +24,7 @@ import {
 } from "#resource";
 import { inputError, MargayError, messageOf } from "#std";
 import { ensureInitialised } from "./initialise.ts";
-import { checkDelete, checkUpdate, checkWrite } from "./references.ts";
+import { checkCreate, checkDelete, checkUpdate, checkWrite } from "./references.ts";
 import { alreadyExists, conflict, describe, notFound } from "./resource-errors.ts";
 
 export interface ClientOptions {
@@ -178,7 +178,7 @@ export class Client {
   }
 
   async #insert(resource: Resource): Promise<Resource> {
-    await checkWrite(this.store, resource);
+    await checkCreate(this.store, resource);
     if (resource.kind === "Profile" && resource.metadata.name === DEFAULT_ALLOW_PROFILE) {
       throw alreadyExists(resource);
     }
@@ -211,7 +211,8 @@ export class Client {
     if (text === kv.value) {
       return { resource: withRevision(kept, kv.modRevision), outcome: "unchanged" };
     }
-    await checkWrite(this.store, kept);
+    // What cannot be read may have had another block.
+    await (before === undefined ? checkCreate : checkWrite)(this.store, kept);
     const revision = await this.store.put(kv.key, text, { ifModRevision: kv.modRevision });
     return { resource: withRevision(kept, revision), outcome: "updated" };
   }

@@ -25,6 +25,12 @@ export function parseFormat(text: string): OutputFormat {
   if (text.startsWith(JSON_PATH)) {
     return { format: "jsonpath", template: parseJsonPath(text.slice(JSON_PATH.length)) };
   }
+  if (/^go-template(-file)?(=|$)/.test(text)) {
+    throw inputError(
+      "bad-option",
+      `output format ${JSON.stringify(text)} is not known; for templates use -o ${JSON_PATH}…, as in -o ${JSON_PATH}'{range .items[*]}{.metadata.name}{"\\n"}{end}'`,
+    );
+  }
   const guess = didYouMean(text, FORMATS);
   throw inputError(
     "bad-option",

@@ -16,7 +16,16 @@ import {
 import { didYouMean, inputError } from "#std";
 import { unsupported } from "./resource-errors.ts";
 
-/** Before a resource is created or changed: what it names must be there. */
+/**
+ * Before a resource is created. A pool's block never changes, so pools that overlap already (from
+ * another tool) can still be changed, to disable one of them.
+ */
+export async function checkCreate(store: Datastore, resource: Resource): Promise<void> {
+  await checkWrite(store, resource);
+  if (resource.kind === "IPPool") await checkOverlap(store, resource);
+}
+
+/** Before a resource is changed: what it names must be there. */
 export async function checkWrite(store: Datastore, resource: Resource): Promise<void> {
   if (kindInfo(resource.kind)?.tiered === true) {
     await mustExist(
@@ -32,7 +41,6 @@ export async function checkWrite(store: Datastore, resource: Resource): Promise<
       await mustExist(store, resource, "BGPFilter", name, `spec.filters[${index}]`);
     }
   }
-  if (resource.kind === "IPPool") await checkOverlap(store, resource);
 }
 
 async function mustExist(
