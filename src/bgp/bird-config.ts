@@ -17,6 +17,13 @@ const FELIX_PROTOCOL = 80;
 /** Of a route's metric: behind whatever else has the same prefix. */
 const BLACKHOLE_METRIC = 65_535;
 
+/**
+ * A BIRD that starts with -R leaves the kernel as it is until every peer has told its routes, or
+ * this has passed: BIRD's own 240 s would keep a host without routes because one of its peers is off.
+ * Peers connect again after one second.
+ */
+const RESTART_WAIT_SECONDS = 8;
+
 export interface BirdText {
   /** Without passwords: for people. */
   readonly redacted?: boolean;
@@ -28,6 +35,7 @@ export function birdConfig(model: BgpModel, family: 4 | 6, options: BirdText = {
     "# Written by margay confd: changes here are lost.",
     `router id ${model.routerId};`,
     "log stderr all;",
+    `graceful restart wait ${RESTART_WAIT_SECONDS};`,
     `debug protocols ${debugOf(model.logSeverity)};`,
     "",
     "protocol device {",

@@ -82,6 +82,7 @@ export async function confdCommand(argv: readonly string[]): Promise<number> {
   await configureLogging({ screen: flags.once === true ? "warn" : "info" });
   const store = await openDatastore(await datastoreSettings(flags.config), {
     owner: "margay confd",
+    serve: flags.once !== true,
   });
   try {
     return await (flags.once === true ? once(store, flags) : follow(store, flags));

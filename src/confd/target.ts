@@ -13,7 +13,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
-  writeSync,
+  writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -66,7 +66,8 @@ export class Target {
   async write(text: string, hasSecrets: boolean): Promise<boolean> {
     const mode = hasSecrets ? 0o600 : 0o640;
     if (current(this.path) === text) {
-      chmodSync(this.path, mode);
+      // Nothing to write; and whoever opened it to others, closes it by this.
+      if (hasSecrets) chmodSync(this.path, mode);
       return false;
     }
     // It would be refused again, and has been told.
@@ -78,7 +79,7 @@ export class Target {
       if (this.#options.keepStageFile === true) writeWhole(`${stage}.kept`, text, mode);
       renameSync(stage, this.path);
     } catch (error) {
-      rmSync(stage, { force: true });
+      discard(stage);
       if ((error as { code?: string }).code === "bird-rejects") throw error;
       throw systemError("cannot-write", `${this.path}: ${messageOf(error)}`, {
         cause: error,
@@ -126,6 +127,15 @@ export class Target {
   }
 }
 
+/** What cannot be removed is overwritten next time. */
+function discard(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch {
+    // The error that is being told is the cause.
+  }
+}
+
 function current(path: string): string | undefined {
   try {
     return readFileSync(path, "utf8");
@@ -139,7 +149,8 @@ function writeWhole(path: string, text: string, mode: number): void {
   rmSync(path, { force: true });
   const file = openSync(path, "wx", mode);
   try {
-    writeSync(file, text);
+    // Not writeSync: on a disk that is nearly full it writes a part and is content.
+    writeFileSync(file, text);
     fsyncSync(file);
   } finally {
     closeSync(file);

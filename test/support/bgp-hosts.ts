@@ -26,6 +26,7 @@ const LIMIT_MS = 60_000;
 export class BgpHosts {
   readonly dir = mkdtempSync(join(tmpdir(), "margay-bgp-"));
   readonly #processes = new Map<string, ChildProcess>();
+  readonly #mounts: string[] = [];
   #store: Datastore | undefined;
 
   static async start(numbers: readonly number[]): Promise<BgpHosts> {
@@ -109,6 +110,7 @@ export class BgpHosts {
   startConfd(number: number): void {
     const home = this.home(number);
     const flags = ["--conf-dir", home, "--run-dir", home, "--bird", join(home, "check")];
+    flags.push("--secrets-dir", join(home, "secrets"));
     this.spawn(`confd-${number}`, this.#inside(number, MARGAY, "confd", ...flags), {
       NODENAME: `host-${number}`,
     });
@@ -119,6 +121,28 @@ export class BgpHosts {
     const config = join(home, "config", `${name}.cfg`);
     const flags = ["-R", "-f", "-s", join(home, `${name}.ctl`), "-c", config];
     this.spawn(`${name}-${number}`, this.#inside(number, "bird", ...flags));
+  }
+
+  /** The configuration goes to a disk of 64 KB. */
+  mountSmallDisk(number: number): void {
+    const directory = join(this.home(number), "config");
+    mkdirSync(directory, { recursive: true });
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", directory]);
+    this.#mounts.push(directory);
+  }
+
+  /** A BIRD of somebody else's, with this configuration. */
+  startForeignBird(number: number, text: string): void {
+    const config = join(this.home(number), "config");
+    mkdirSync(config, { recursive: true });
+    writeFileSync(join(config, "bird.cfg"), text);
+    this.startBird(number, "bird");
+  }
+
+  writePassword(number: number, secret: string, key: string, value: string): void {
+    const directory = join(this.home(number), "secrets", secret);
+    mkdirSync(directory, { recursive: true });
+    writeFileSync(join(directory, key), `${value}\n`, { mode: 0o600 });
   }
 
   /** `bird`, unless a file says that it should refuse. */
@@ -208,6 +232,7 @@ export class BgpHosts {
   async stop(): Promise<void> {
     await this.#store?.close();
     for (const name of this.#processes.keys()) await this.kill(name, "SIGKILL");
+    for (const directory of this.#mounts) execFileSync("umount", ["-l", directory]);
     rmSync(this.dir, { recursive: true, force: true });
   }
 }

@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { birdConfig, bgpModel, BgpState, type BgpModel, type BgpOptions } from "#bgp";
-import { encodeStored, resourcePath, validateResource, type Kind } from "#resource";
+import { encodeStored, resourcePath, validateResource, type Kind, type Resource } from "#resource";
 
 export interface Given {
   readonly kind: Kind;
@@ -14,6 +14,8 @@ export interface Given {
   readonly namespace?: string;
   readonly spec: object;
   readonly status?: object;
+  /** As another version may have stored it: validation here would refuse it. */
+  readonly unchecked?: true;
 }
 
 /** Path and stored bytes, as the command line writes them. */
@@ -75,9 +77,19 @@ export function modelOf(
   options: BgpOptions = {},
   self = "host-1",
 ): BgpModel {
+  return bgpModel(stateOf(given, self), options);
+}
+
+export function stateOf(given: readonly (Given | Raw)[], self = "host-1"): BgpState {
   const state = new BgpState(self);
-  for (const one of given) state.put(...("kind" in one ? storedObject(one) : one));
-  return bgpModel(state, options);
+  for (const one of given) {
+    if ("kind" in one && one.unchecked === true) {
+      const { kind, name, spec } = one;
+      const resource = { apiVersion: "projectcalico.org/v3", kind, metadata: { name }, spec };
+      state.putResource(resourcePath(kind, name), resource as Resource);
+    } else state.put(...("kind" in one ? storedObject(one) : one));
+  }
+  return state;
 }
 
 /** Both texts; fails when the real BIRD does not parse one. */

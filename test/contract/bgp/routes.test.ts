@@ -11,14 +11,20 @@ import {
   node,
   pool,
   rendered,
+  type Given,
   type Raw,
 } from "../../support/bgp.ts";
 
 const TOR = { peerIP: "192.0.2.1", asNumber: 65_010 };
 const KUBERNETES = "/calico/resources/v3/projectcalico.org/";
 
-function filtered(rule: object, direction: "import" | "export" = "export"): string {
-  const filter = bgpFilter("f", { [`${direction}V4`]: [{ action: "Accept", ...rule }] });
+function filtered(
+  rule: object,
+  direction: "import" | "export" = "export",
+  more: Partial<Given> = {},
+): string {
+  const spec = { [`${direction}V4`]: [{ action: "Accept", ...rule }] };
+  const filter = { ...bgpFilter("f", spec), ...more };
   const text = rendered(modelOf([node(1), bgpPeer("tor", { ...TOR, filters: ["f"] }), filter]))[4];
   const body = new RegExp(
     `'bgp_f_${direction}FilterV4'\\(bool is_internal\\)\\n\\{\\n(.*?)\\n\\}`,
@@ -122,7 +128,7 @@ test("operations of no known kind let nothing pass", () => {
     "x",
     [{ setPriority: { value: 0 } }],
   ]) {
-    assert.match(filtered({ operations }), /^reject;/);
+    assert.match(filtered({ operations }, "export", { unchecked: true }), /^reject;/);
   }
 });
 
@@ -190,14 +196,16 @@ test("communities of prefixes, by name and value; a node's own settings win", ()
     node(1),
     bgpConfiguration({
       communities: [{ name: "rack", value: "64512:7" }],
-      prefixAdvertisements: [{ cidr: "10.0.0.0/8", communities: ["rack", "1:2:3", "nobody"] }],
+      prefixAdvertisements: [{ cidr: "10.0.0.0/8", communities: ["rack", "1:2:3"] }],
     }),
   ]);
   assert.match(
     rendered(model)[4],
     /if net ~ 10\.0\.0\.0\/8 then \{ bgp_community\.add\(\(64512,7\)\); bgp_large_community\.add\(\(1,2,3\)\); \}/,
   );
-  assert.match(model.warnings.join(), /"nobody" is neither/);
+  const unknown = { prefixAdvertisements: [{ cidr: "10.0.0.0/8", communities: ["nobody"] }] };
+  const warned = modelOf([node(1), { ...bgpConfiguration(unknown), unchecked: true }]);
+  assert.match(warned.warnings.join(), /"nobody" is neither/);
   const own = modelOf([
     node(1),
     bgpConfiguration({ prefixAdvertisements: [{ cidr: "10.0.0.0/8", communities: ["1:1"] }] }),
