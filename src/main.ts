@@ -37,6 +37,13 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
       return (argv) => policyCommand(argv);
     },
   },
+  ipam: {
+    summary: "addresses: who has which and why, leaks, settings",
+    load: async () => {
+      const { ipamCommand } = await import("#ctl");
+      return (argv) => ipamCommand(argv);
+    },
+  },
   felix: {
     summary: "run the node agent: policy from the datastore into the kernel",
     load: async () => (await import("#felix")).felixCommand,
@@ -86,8 +93,12 @@ const GROUPS: readonly {
   },
   {
     title: "Questions",
-    commands: ["policy", "bgp"],
-    examples: ["margay policy eval --from shop/web-1 --to shop/db --port 5432", "margay bgp show"],
+    commands: ["policy", "bgp", "ipam"],
+    examples: [
+      "margay policy eval --from shop/web-1 --to shop/db --port 5432",
+      "margay bgp show",
+      "margay ipam explain 10.65.0.17",
+    ],
   },
   {
     title: "Services of a node",

@@ -5,6 +5,7 @@ export { ensureInitialised } from "./initialise.ts";
 export { ctlCommand, runCtl, type CtlIo } from "./run.ts";
 export { datastoreCommand } from "./commands/datastore.ts";
 export { completionScript } from "./completion.ts";
+export { ipamCommand } from "./commands/ipam.ts";
 export { policyCommand } from "./commands/policy.ts";
 export { HostState } from "./policy-eval/host-state.ts";
 export { readManifests } from "./input-files.ts";

@@ -62,7 +62,7 @@ export function audit(snapshot: Snapshot): Audit {
     ...snapshot.damaged.map(({ key, message }): Problem => ({
       kind: "damaged",
       subject: key,
-      message,
+      message: `${key}: ${message}`,
     })),
     ...allocationProblems(allocations),
     ...useProblems(snapshot, used, allocations),

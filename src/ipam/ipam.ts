@@ -2,7 +2,7 @@
  * Address management over a datastore: any number of processes on any number of hosts may use it at
  * once, together with Calico's own. All truth is in the datastore; nothing is cached.
  */
-import type { Datastore } from "#datastore";
+import type { Datastore, Revision } from "#datastore";
 import {
   cidrContains,
   cidrOf,
@@ -29,7 +29,15 @@ import {
 } from "./block.ts";
 import { claimBlock, releaseAffinity, type AffinityReleased } from "./claim.ts";
 import { isLostRace, retrying, type IpamContext } from "./context.ts";
-import { hostOwner, hostPath, LOAD_BALANCER, ownerText, parseOwner, type Owner } from "./keys.ts";
+import {
+  handlePath,
+  hostOwner,
+  hostPath,
+  LOAD_BALANCER,
+  ownerText,
+  parseOwner,
+  type Owner,
+} from "./keys.ts";
 import { poolAround, refusal, selectPools, type AddressUse, type Pool } from "./pools.ts";
 import { checkConfig, type IpamConfig } from "./records.ts";
 import { Records } from "./records-store.ts";
@@ -218,6 +226,16 @@ export class Ipam {
   /** Resolves with what the handle held; nothing for one that is not there. */
   async releaseByHandle(id: string): Promise<readonly Ip[]> {
     return await releaseHandle(this.#context, id);
+  }
+
+  /** A handle that holds nothing; false when it changed since that revision, or is gone. */
+  async deleteHandle(id: string, revision: Revision): Promise<boolean> {
+    try {
+      return await this.#records.store.delete(handlePath(id), { ifModRevision: revision });
+    } catch (error) {
+      if (isLostRace(error)) return false;
+      throw error;
+    }
   }
 
   async ipsByHandle(id: string): Promise<readonly Ip[]> {

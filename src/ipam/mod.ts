@@ -16,3 +16,5 @@ export type { AddressUse } from "./pools.ts";
 export { audit, describe, type Allocation, type Audit, type Problem } from "./check.ts";
 export { readSnapshot, type Snapshot } from "./snapshot.ts";
 export { utilization, type PoolUsage, type Usage } from "./utilization.ts";
+export { explainAddress, type Explanation } from "./explain.ts";
+export { parseJson, writeJson } from "./json.ts";

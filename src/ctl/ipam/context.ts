@@ -1,0 +1,30 @@
+/** What each of IPAM's commands gets. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { Ipam } from "#ipam";
+import { tryParseIp, type Ip } from "#ip";
+import { inputError } from "#std";
+import type { Client } from "../client.ts";
+
+export interface IpamCommandContext {
+  readonly client: Client;
+  readonly ipam: Ipam;
+  readonly nowMs: number;
+  readonly out: (text: string) => void;
+}
+
+export function newIpam(client: Client): Ipam {
+  return new Ipam(client.store, {
+    nowMs: () => Date.now(),
+    random: Math.random,
+    sleep: async (ms) => {
+      await sleep(ms);
+    },
+  });
+}
+
+/** Throws `bad-ip`. */
+export function addressOf(text: string): Ip {
+  const ip = tryParseIp(text);
+  if (ip !== undefined) return ip;
+  throw inputError("bad-ip", `invalid IP address: ${text}`);
+}
