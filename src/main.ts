@@ -116,6 +116,14 @@ const GROUPS: readonly {
   },
 ];
 
+/** Commands of calicoctl that are not here, and what to do. */
+const OF_CALICOCTL: Readonly<Record<string, string>> = {
+  ipam: "pools and reservations are resources: margay get ippools,ipreservations -o wide",
+  node: "margay bgp show tells a node's BGP; margay get nodes -o wide its addresses",
+  cluster: "margay get clusterinformation -o yaml tells the cluster's state",
+  convert: "manifests of the v1 API are not read; write projectcalico.org/v3",
+};
+
 const OTHER: Readonly<Record<string, string>> = {
   help: "this text, or that of one command",
   version: "the version",
@@ -160,14 +168,6 @@ async function main(argv: readonly string[]): Promise<number> {
       return run(name, more);
   }
 }
-
-/** Commands of calicoctl that are not here, and what to do. */
-const OF_CALICOCTL: Readonly<Record<string, string>> = {
-  ipam: "pools and reservations are resources: margay get ippools,ipreservations -o wide",
-  node: "margay bgp show tells a node's BGP; margay get nodes -o wide its addresses",
-  cluster: "margay get clusterinformation -o yaml tells the cluster's state",
-  convert: "manifests of the v1 API are not read; write projectcalico.org/v3",
-};
 
 async function run(name: string, argv: readonly string[]): Promise<number> {
   const entry = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;

@@ -290,3 +290,40 @@ test("fields that a newer Calico stored survive patch and label; a patch cannot 
   assert.deepEqual(after.spec.newThing, stored.spec.newThing);
   assert.deepEqual(after.metadata.newMeta, stored.metadata.newMeta);
 });
+
+test("a staged Kubernetes policy is stored in the order of its Go structs", async () => {
+  const ctl = new Ctl();
+  const manifest = `apiVersion: projectcalico.org/v3
+kind: StagedKubernetesNetworkPolicy
+metadata: {name: a, namespace: n}
+spec:
+  ingress:
+  - from: [{namespaceSelector: {}}, {ipBlock: {except: [10.1.0.0/16], cidr: 10.0.0.0/8}}]
+    ports: [{endPort: 90, port: 80, protocol: TCP}]
+`;
+  assert.equal((await ctl.run(["apply", "-f", "-"], manifest)).code, 0);
+  const key = "/calico/resources/v3/projectcalico.org/stagedkubernetesnetworkpolicies/n/a";
+  const { kv } = await ctl.store.get(key);
+  assert.match(
+    kv?.value ?? "",
+    /"spec":\{"stagedAction":"Set","podSelector":\{\},"ingress":\[\{"ports":\[\{"protocol":"TCP","port":80,"endPort":90\}\],"from":\[\{"namespaceSelector":\{\}\},\{"ipBlock":\{"cidr":"10.0.0.0\/8","except":\["10.1.0.0\/16"\]\}\}\]\}\]\}/,
+  );
+});
+
+test("of pools that overlap already, one can be disabled", async () => {
+  const ctl = new Ctl();
+  for (const [name, cidr] of [
+    ["p1", "10.0.0.0/16"],
+    ["p2", "10.0.1.0/24"],
+  ]) {
+    const key = `/calico/resources/v3/projectcalico.org/ippools/${name}`;
+    const metadata = { name };
+    const pool = { kind: "IPPool", apiVersion: "projectcalico.org/v3", metadata, spec: { cidr } };
+    await ctl.store.put(key, JSON.stringify(pool));
+  }
+  const disabled = await ctl.run(["patch", "ippool", "p2", "-p", '{"spec":{"disabled":true}}']);
+  assert.deepEqual([disabled.code, disabled.err], [0, ""]);
+  const more =
+    "{apiVersion: projectcalico.org/v3, kind: IPPool, metadata: {name: p3}, spec: {cidr: 10.0.2.0/24}}";
+  assert.match((await ctl.run(["apply", "-f", "-"], more)).err, /overlaps 10\.0\.0\.0\/16/);
+});

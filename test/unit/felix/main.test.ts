@@ -53,3 +53,9 @@ test("completion for each shell", () => {
     assert.match(margay("completion", shell).stdout, /apply/);
   assert.equal(margay("completion", "csh").status, 1);
 });
+
+test("a command that only calicoctl has is answered with what there is instead", () => {
+  const { status, stderr } = margay("node", "status");
+  assert.equal(status, 1);
+  assert.match(stderr, /"node" is not built yet: margay bgp show/);
+});
