@@ -118,7 +118,6 @@ const GROUPS: readonly {
 
 /** Commands of calicoctl that are not here, and what to do. */
 const OF_CALICOCTL: Readonly<Record<string, string>> = {
-  ipam: "pools and reservations are resources: margay get ippools,ipreservations -o wide",
   node: "margay bgp show tells a node's BGP; margay get nodes -o wide its addresses",
   cluster: "margay get clusterinformation -o yaml tells the cluster's state",
   convert: "manifests of the v1 API are not read; write projectcalico.org/v3",
