@@ -44,14 +44,20 @@ export function resourcesOf(policies: number, plugged: readonly PluggedPod[]): u
 }
 
 function policy(index: number, last: boolean): unknown {
-  const rule = (n: number, protocol: string, port: number): unknown => ({
-    action: "Allow",
-    protocol,
-    source: { selector: `role == 'pod' || other == '${(index * RULES + n) % SELECTORS}'` },
-    destination: { ports: [port] },
-  });
-  const rules = range(RULES).map((n) => rule(n, "TCP", 1_000 + n));
-  if (last) rules.splice(RULES - 2, 2, rule(8, "UDP", PORT), rule(9, "TCP", PORT));
+  const rules = (peer: "source" | "destination"): unknown[] => {
+    const rule = (n: number, protocol: string, port: number): unknown => {
+      const selector = `role == 'pod' || other == '${(index * RULES + n) % SELECTORS}'`;
+      const ports = { destination: { ports: [port] } };
+      const sides =
+        peer === "source"
+          ? { source: { selector }, ...ports }
+          : { destination: { selector, ports: [port] } };
+      return { action: "Allow", protocol, ...sides };
+    };
+    const all = range(RULES).map((n) => rule(n, "TCP", 1_000 + n));
+    if (last) all.splice(RULES - 2, 2, rule(8, "UDP", PORT), rule(9, "TCP", PORT));
+    return all;
+  };
   return {
     apiVersion: "projectcalico.org/v3",
     kind: "GlobalNetworkPolicy",
@@ -60,8 +66,8 @@ function policy(index: number, last: boolean): unknown {
       order: index,
       selector: "role == 'pod'",
       types: ["Ingress", "Egress"],
-      ingress: rules,
-      egress: rules,
+      ingress: rules("source"),
+      egress: rules("destination"),
     },
   };
 }

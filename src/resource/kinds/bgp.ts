@@ -124,6 +124,8 @@ function checkCommunities(value: Fields, context: Context): void {
   for (const [i, { communities: used = [] }] of prefixAdvertisements.entries()) {
     for (const [j, one] of used.entries()) {
       if (COMMUNITY.test(one) || names.includes(one)) continue;
+      // What is stored already counts but for this one.
+      if (context.unknownFields === "keep") continue;
       context.report("community-known", {
         message: `${JSON.stringify(one)} is no community and the name of none`,
         value: one,
@@ -289,6 +291,8 @@ const operation = object(
           (name) => value[name] !== undefined,
         );
         if (given.length === 1) return;
+        // Stored by a newer version, perhaps; whoever reads it decides what an unknown one means.
+        if (given.length === 0 && context.unknownFields === "keep") return;
         context.report("bgp-filter-operation", {
           message: given.length === 0 ? "an operation that does nothing" : given.join(" and "),
           allowed: "one of addCommunity, prependASPath, setPriority",
