@@ -49,6 +49,10 @@ export function bgpModel(state: BgpState, options: BgpOptions = {}): BgpModel {
       `routeReflectorClusterID ${JSON.stringify(written)} is not written as an IPv4 address; nothing is reflected`,
     );
   }
+  for (const [peer, { spec: peerSpec }] of sorted(state.peers)) {
+    if (peerSpec.failureDetectionMode !== "BFDIfDirectlyConnected") continue;
+    warnings.push(`BGPPeer ${peer}: failureDetectionMode BFDIfDirectlyConnected is not supported`);
+  }
   const enabled = spec.nodeToNodeMeshEnabled ?? true;
   const mesh = enabled && written === undefined && node !== undefined;
   const router = routerIdOf(name, node, options.routerId ?? "");

@@ -318,7 +318,8 @@ function passwordOf(
   if (at === undefined) return undefined;
   const { name = "", key } = at;
   const value = secrets(name, key);
-  if (value === undefined) return `its password, key ${key} of Secret ${name}, is not to be had`;
+  if (value === undefined)
+    return `its password, key ${key} of Secret ${name}, is not to be had (files in --secrets-dir)`;
   // BIRD's strings have no escapes; RFC 2385 keys are at most 80 bytes.
   if (!/^[^"\p{Cc}]{1,80}$/u.test(value)) {
     return `its password, key ${key} of Secret ${name}, is empty, too long, or has a quote or control character`;
