@@ -18,6 +18,7 @@ const SUITES: Readonly<Record<string, () => Promise<{ suite: Suite }>>> = {
   routes: () => import("./routes.ts"),
   connect: () => import("./connect.ts"),
   stream: () => import("./stream.ts"),
+  bgp: () => import("./bgp.ts"),
   datastore: () => import("./datastore.ts"),
   host: () => import("./host.ts"),
 };

@@ -4,7 +4,7 @@
 set -euo pipefail
 run=(ip:iproute2 unshare:util-linux nsenter:util-linux mount:mount sysctl:procps nft:nftables ping:iputils-ping)
 test=("${run[@]}" setpriv:util-linux etcd:etcd-server etcdctl:etcd-client conntrack:conntrack openssl:openssl bird:bird2)
-bench=("${run[@]}" etcd:etcd-server etcdctl:etcd-client ipset:ipset)
+bench=("${run[@]}" etcd:etcd-server etcdctl:etcd-client ipset:ipset bird:bird2)
 case "${1:-all}" in
   run) wanted=("${run[@]}") ;;
   test) wanted=("${test[@]}") ;;
