@@ -4,6 +4,7 @@
  * read by the event loop. Refusals become system errors with the errno's name and the kernel's own
  * explanation (NETLINK_EXT_ACK). Not for several threads.
  */
+import { logger } from "#log";
 import { MargayError, systemError } from "#std";
 import {
   NLM_F_ACK,
@@ -17,6 +18,8 @@ import { MessageCursor, readMessages, type NetlinkMessage } from "./reader.ts";
 import { numberMessages } from "./writer.ts";
 import * as ffi from "./ffi.ts";
 import { watchReadable } from "./readable.ts";
+
+const log = logger("netlink");
 
 export const NETLINK_ROUTE = 0;
 export const NETLINK_NETFILTER = 12;
@@ -289,7 +292,7 @@ export class NetlinkSocket {
         continue;
       }
       if (bytes === null) return;
-      callback({ kind: "messages", messages: readMessages(bytes) });
+      deliver(bytes, callback);
     }
   }
 
@@ -297,7 +300,7 @@ export class NetlinkSocket {
   onReadable(callback: (event: NetlinkEvent) => void): void {
     this.#stopWatching?.();
     this.#stopWatching = watchReadable(this.fd, {
-      datagram: (bytes) => callback({ kind: "messages", messages: readMessages(bytes) }),
+      datagram: (bytes) => deliver(bytes, callback),
       overrun: () => callback({ kind: "overrun" }),
       readable: () => this.drain(callback),
     });
@@ -312,6 +315,17 @@ export class NetlinkSocket {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+}
+
+/** What cannot be read may have told anything: it counts as lost, so everything is read again. */
+export function deliver(bytes: Uint8Array, callback: (event: NetlinkEvent) => void): void {
+  try {
+    callback({ kind: "messages", messages: readMessages(bytes) });
+  } catch (error) {
+    if (!(error instanceof MargayError) || error.kind === "bug") throw error;
+    log.warn("a kernel notification cannot be read; everything is read again", { error });
+    callback({ kind: "overrun" });
   }
 }
 

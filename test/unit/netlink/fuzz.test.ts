@@ -17,7 +17,7 @@ import {
   writeChange,
 } from "../../../src/netlink/route/codec.ts";
 import { MessageCursor } from "../../../src/netlink/reader.ts";
-import { readRefusal } from "../../../src/netlink/socket.ts";
+import { deliver, readRefusal } from "../../../src/netlink/socket.ts";
 import { parseCidr, parseIp, parseMac } from "#ip";
 import { accept, jump, lookup, range } from "../../support/nft-samples.ts";
 
@@ -182,4 +182,20 @@ describe("netlink decoders", () => {
       );
     }
   });
+});
+
+it("a notification that cannot be read counts as lost", () => {
+  const kinds: string[] = [];
+  const take = ({ kind }: { readonly kind: string }): number => kinds.push(kind);
+  for (const bytes of samples()) deliver(bytes, take);
+  assert.ok(kinds.length > 0 && kinds.every((kind) => kind === "messages"));
+  kinds.length = 0;
+  // nlmsg_len beyond the datagram.
+  deliver(Uint8Array.of(64, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0), take);
+  // A body that ends within its fixed part.
+  deliver(Uint8Array.of(18, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0), (event) => {
+    take(event);
+    if (event.kind === "messages") for (const message of event.messages) readLink(message);
+  });
+  assert.deepEqual(kinds, ["overrun", "messages", "overrun"]);
 });
