@@ -27,6 +27,9 @@ test("three hosts with BIRD: a mesh, its changes and its faults", async (t) => {
     assert.match(result.borrowed, /^10\.65\.2\.9 via 10\.0\.0\.1 /);
     assert.equal(result.ownAddressAnnounced, false);
   });
+  await t.test("a workload that is moving: its address at its metric", () => {
+    assert.match(result.moving, /^10\.65\.1\.8 via 10\.0\.0\.1 .* metric 512\b/);
+  });
   await t.test("a change arrives without a flap or a lost packet, in its own family only", () => {
     assert.deepEqual(result.sinceAfter, result.sinceBefore);
     assert.equal(result.lossDuringReload, "0%");

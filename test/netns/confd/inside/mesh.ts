@@ -19,6 +19,7 @@ export interface MeshResult {
   readonly pings: readonly string[];
   readonly borrowed: string;
   readonly ownAddressAnnounced: boolean;
+  readonly moving: string;
   readonly sinceBefore: readonly string[];
   readonly sinceAfter: readonly string[];
   readonly lossDuringReload: string;
@@ -83,6 +84,12 @@ async function scenario(): Promise<MeshResult> {
   const borrowed = borrowedRoute();
   const ownAddressAnnounced = hosts.run(3, "ip", "route", "show", "10.65.1.7").trim() !== "";
 
+  // As the agent programs a workload that is moving here.
+  hosts.ip(`-n ${hosts.namespace(1)} route add 10.65.1.8/32 dev cali0 proto 80 metric 512`);
+  const movingRoute = (): string => hosts.run(3, "ip", "route", "show", "10.65.1.8").trim();
+  await hosts.until("a moving workload is announced", () => movingRoute() !== "");
+  const moving = movingRoute();
+
   const reload = await reloading();
   const show = hosts.margay(2, "bgp", "show", "--run-dir", hosts.home(2));
   const routesOut = hosts.margay(2, "bgp", "routes", "Mesh_10_0_0_1", "--run-dir", hosts.home(2));
@@ -93,6 +100,7 @@ async function scenario(): Promise<MeshResult> {
     pings,
     borrowed,
     ownAddressAnnounced,
+    moving,
     ...reload,
     show,
     routesOut,
