@@ -7,6 +7,7 @@ export class HostAddresses {
   readonly #interfaces: Interfaces;
   readonly #byIndex = new Map<number, Set<string>>();
   #changed = true;
+  #known = false;
 
   constructor(interfaces: Interfaces) {
     this.#interfaces = interfaces;
@@ -17,11 +18,18 @@ export class HostAddresses {
     return this.#changed;
   }
 
-  /** Reads all. */
+  /** False until all were read once: then no conclusion may be drawn from what is not there. */
+  get known(): boolean {
+    return this.#known;
+  }
+
+  /** Reads all; throws, and then what was known stays. */
   resync(kernel: RouteKernel): void {
+    const addresses = kernel.addresses();
     this.#byIndex.clear();
-    for (const address of kernel.addresses()) this.update(address, true);
+    for (const address of addresses) this.update(address, true);
     this.#changed = true;
+    this.#known = true;
   }
 
   update({ ifindex, address }: InterfaceAddress, present: boolean): void {

@@ -93,6 +93,11 @@ export class HostPaths {
     return this.#addresses.get(key);
   }
 
+  /** False: `takeHostAddresses` does not tell all that there are. */
+  get hostAddressesKnown(): boolean {
+    return this.#hostAddresses.known;
+  }
+
   /** Interface → addresses of this host; undefined: as when last asked. */
   takeHostAddresses(): ReadonlyMap<string, readonly string[]> | undefined {
     return this.#hostAddresses.changed ? this.#hostAddresses.take() : undefined;

@@ -11,7 +11,7 @@
  */
 import type { FromDataplane, ToDataplane, WorkloadEndpoint, WorkloadEndpointId } from "#calc";
 import type { ConntrackKernel, NftTable, RouteKernel } from "#netlink";
-import { Backoff, messageOf } from "#std";
+import { Backoff, messageOf, systemError } from "#std";
 import type { ApplyResult, Dataplane } from "../port.ts";
 import type { LinuxDataplaneConfig } from "./config.ts";
 import type { DriverResult } from "./driver.ts";
@@ -183,6 +183,12 @@ export class LinuxDataplane implements Dataplane {
   /** A policy that the kernel refuses must not hold back the others: it drops in its place. */
   #commitPolicy(): number {
     const { compiler, table } = this.#parts;
+    // A host endpoint that seems to have no interface would leave it open.
+    if (this.#hostEndpoints.size > 0 && !this.#paths.hostAddressesKnown) {
+      throw systemError("interfaces-unknown", "the host's interfaces could not be read", {
+        retryable: true,
+      });
+    }
     const addresses = this.#paths.takeHostAddresses();
     if (addresses !== undefined) compiler.setHostInterfaces(addresses);
     for (let attempt = 1; ; attempt++) {

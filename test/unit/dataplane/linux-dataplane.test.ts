@@ -49,6 +49,34 @@ test("nothing happens before in-sync", async (t) => {
   assert.deepEqual(world.statuses, []);
 });
 
+test("a host endpoint is not thought to be without interface while the interfaces are unknown", async (t) => {
+  const world = makeWorld(t);
+  const read = world.kernel.addresses.bind(world.kernel);
+  world.kernel.addresses = () => {
+    throw new Error("kernel does not answer");
+  };
+  const value = {
+    id: { endpointId: "hep" },
+    endpoint: {
+      name: "",
+      profileIds: [],
+      tiers: [],
+      untrackedTiers: [],
+      preDnatTiers: [],
+      forwardTiers: [],
+      expectedIpv4Addrs: ["10.0.0.11"],
+      expectedIpv6Addrs: [],
+    },
+  };
+  const failed = await world.send({ case: "hostEndpointUpdate", value }, IN_SYNC);
+  assert.equal(failed.complete, false);
+  assert.equal(world.tableApplies, 0, "what a former life programmed stays");
+  world.kernel.addresses = read;
+  const applied = await world.send();
+  assert.equal(applied.complete, true);
+  assert.equal(world.tableApplies, 1);
+});
+
 test("policy that cannot be programmed keeps routes away; it is told and tried again", async (t) => {
   const world = makeWorld(t);
   const index = world.plug(a.interfaceName);
