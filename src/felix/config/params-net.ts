@@ -209,13 +209,13 @@ export const POLICY_PARAMS = {
   FailsafeInboundHostPorts: param(
     portList,
     "tcp:22,udp:68,tcp:179,tcp:2379,tcp:2380,tcp:5473,tcp:6443,tcp:6666,tcp:6667",
-    "die",
+    "die used",
     "Ports of the host that no host policy closes.",
   ),
   FailsafeOutboundHostPorts: param(
     portList,
     "udp:53,udp:67,tcp:179,tcp:2379,tcp:2380,tcp:5473,tcp:6443,tcp:6666,tcp:6667",
-    "die",
+    "die used",
     "Ports that the host may always reach.",
   ),
   AllowVXLANPacketsFromWorkloads: param(bool, "false", "used", "Let workloads send VXLAN."),
