@@ -1,7 +1,7 @@
 /** Whatever objects a store may hold, valid or not: BIRD parses the text, and it says nothing foreign. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import {
   bgpConfiguration,
   bgpFilter,
@@ -29,8 +29,14 @@ const text = fc.oneof(
   ),
 );
 const cidr = fc.constantFrom("10.0.0.0/8", "10.65.0.0/26", "0.0.0.0/0", "192.0.2.1/32");
-const number = fc.oneof(fc.integer(), fc.constantFrom(0, 1, 64_512, 4_294_967_295, 2 ** 40, 1.5));
-const community = fc.oneof(fc.constantFrom("1:2", "1:2:3", "99999:1"), text);
+/** One fault makes a whole filter reject everything, so most values have none. */
+const mostly = <T, U>(usual: fc.Arbitrary<T>, rare: fc.Arbitrary<U>) =>
+  fc.oneof({ weight: 40, arbitrary: usual }, { weight: 1, arbitrary: rare });
+const number = mostly(
+  fc.constantFrom(1, 512, 1024, 64_512),
+  fc.oneof(fc.integer(), fc.constantFrom(0, 4_294_967_295, 2 ** 40, 1.5)),
+);
+const community = mostly(fc.constantFrom("1:2", "1:2:3"), fc.oneof(text, fc.constant("99999:1")));
 const optional = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { nil: undefined });
 const rule = fc.record({
   cidr: optional(cidr),
@@ -44,7 +50,7 @@ const rule = fc.record({
   source: optional(fc.constant("RemotePeers")),
   interface: optional(text),
   peerType: optional(fc.constantFrom("eBGP", "iBGP")),
-  communities: optional(fc.record({ values: fc.array(community, { maxLength: 2 }) })),
+  communities: optional(fc.record({ values: fc.tuple(community) })),
   asPathPrefix: optional(fc.array(number, { maxLength: 3 })),
   priority: optional(number),
   action: fc.constantFrom("Accept", "Reject"),
@@ -54,7 +60,6 @@ const rule = fc.record({
         fc.record({ addCommunity: fc.record({ value: community }) }),
         fc.record({ prependASPath: fc.record({ prefix: fc.array(number, { maxLength: 3 }) }) }),
         fc.record({ setPriority: fc.record({ value: number }) }),
-        fc.constant({}),
       ),
       { maxLength: 3 },
     ),
