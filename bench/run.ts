@@ -20,6 +20,7 @@ const SUITES: Readonly<Record<string, () => Promise<{ suite: Suite }>>> = {
   stream: () => import("./stream.ts"),
   bgp: () => import("./bgp.ts"),
   datastore: () => import("./datastore.ts"),
+  ipam: () => import("./ipam.ts"),
   host: () => import("./host.ts"),
 };
 

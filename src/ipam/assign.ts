@@ -26,6 +26,8 @@ import type { AffinityRecord, Stored } from "./records-store.ts";
 export interface World {
   readonly owner: Owner;
   readonly family: IpFamily;
+  /** The owner's, of the family. */
+  readonly affinities: readonly AffinityRecord[];
   readonly config: IpamConfig;
   readonly reservations: readonly Cidr[];
   readonly allPools: readonly Pool[];
@@ -71,10 +73,8 @@ export class Assignment {
 
   /** If it throws, what was assigned until then is in `assigned`. */
   async run(): Promise<FamilyResult> {
-    const { records } = this.#context;
-    const { owner, family, config } = this.#world;
-    const affinities = await records.affinities(owner, family);
-    const owned = await this.#fromOwnBlocks(affinities);
+    const { config } = this.#world;
+    const owned = await this.#fromOwnBlocks();
     if (this.#missing() > 0) await this.#fromNewBlocks(owned);
     if (this.#missing() > 0) {
       if (config.strictAffinity) this.#reasons.push("strict affinity forbids to borrow");
@@ -86,8 +86,7 @@ export class Assignment {
 
   /** The owner's first block with a free address, or a new one. */
   async ensureBlock(): Promise<Cidr | undefined> {
-    const { owner, family, reservations } = this.#world;
-    const affinities = await this.#context.records.affinities(owner, family);
+    const { owner, reservations, affinities } = this.#world;
     for (const { cidr } of affinities) {
       if (!this.#world.pools.some((pool) => cidrContains(pool.cidr, cidr))) continue;
       const block = await claimBlock(this.#context, owner, cidr);
@@ -106,24 +105,44 @@ export class Assignment {
   }
 
   /** Resolves with the number of blocks that the owner has. */
-  async #fromOwnBlocks(affinities: readonly AffinityRecord[]): Promise<number> {
+  async #fromOwnBlocks(): Promise<number> {
+    const { affinities, owner, pools } = this.#world;
     let owned = affinities.length;
-    for (const { cidr, value: state } of affinities) {
-      const pool = this.#world.pools.find((one) => cidrContains(one.cidr, cidr));
+    let ahead: ReadonlyMap<Cidr, Promise<Stored<Block> | undefined>> | undefined;
+    for (const [index, { cidr, value: state }] of affinities.entries()) {
+      const pool = pools.find((one) => cidrContains(one.cidr, cidr));
       if (pool === undefined) {
         if (await this.#dropUnselected(cidr)) owned--;
         continue;
       }
       if (this.#missing() === 0) break;
       if (this.#isReservedWhole(cidr)) continue;
+      // Most often the first has an address; if it has none, all the others are asked at once.
+      const found =
+        state === "confirmed"
+          ? await (ahead?.get(cidr) ?? this.#context.records.block(cidr))
+          : undefined;
       // A crash between affinity and block is mended here.
-      const found = state === "confirmed" ? await this.#context.records.block(cidr) : undefined;
-      const whole = found?.value.affinity === ownerText(this.#world.owner);
-      const block = whole ? found : await claimBlock(this.#context, this.#world.owner, cidr);
+      const whole = found?.value.affinity === ownerText(owner);
+      const block = whole ? found : await claimBlock(this.#context, owner, cidr);
       if (block === undefined) owned--;
       else await this.#take(pool, block, { mayBorrow: false });
+      if (this.#missing() > 0) ahead ??= this.#readAhead(affinities.slice(index + 1));
     }
     return owned;
+  }
+
+  #readAhead(
+    affinities: readonly AffinityRecord[],
+  ): ReadonlyMap<Cidr, Promise<Stored<Block> | undefined>> {
+    return new Map(
+      affinities.map(({ cidr }) => {
+        const read = this.#context.records.block(cidr);
+        // Whoever awaits it hears of it; who needs it no more does not.
+        read.catch(() => undefined);
+        return [cidr, read];
+      }),
+    );
   }
 
   /** An empty block of a pool that selects the node no longer goes back. */

@@ -147,10 +147,10 @@ export class Ipam {
     const named = family === 4 ? request.pools4 : request.pools6;
     const only = named !== undefined && named.length > 0 ? named : undefined;
     const virtual = use === "LoadBalancer";
-    const [allPools, reservations, config, nodeLabels] = await Promise.all([
-      this.#records.pools(),
-      this.#records.reservations(),
-      this.#records.config(),
+    const owner = virtual ? LOAD_BALANCER : hostOwner(host);
+    const [{ pools: allPools, reservations, config }, affinities, nodeLabels] = await Promise.all([
+      this.#records.settings(),
+      this.#records.affinities(owner, family),
       virtual || only !== undefined ? undefined : this.#records.nodeLabels(host),
     ]);
     const { namespaceLabels } = request;
@@ -158,9 +158,10 @@ export class Ipam {
     const { chosen, refused } = selectPools(allPools, question);
     if (chosen.length === 0) throw noPool(host, family, refused);
     return {
-      owner: virtual ? LOAD_BALANCER : hostOwner(host),
+      owner,
+      affinities,
       family,
-      config: config.value,
+      config,
       reservations,
       allPools,
       pools: chosen,

@@ -1,7 +1,14 @@
 /** IPAM's records over the datastore port: typed, each with the revision that its next write compares. */
 import type { Datastore, KeyValue, Revision } from "#datastore";
 import type { Cidr, IpFamily } from "#ip";
-import { decodeStored, kindPrefix, resourcePath, type Kind, type ResourceOf } from "#resource";
+import {
+  decodeStored,
+  kindPrefix,
+  resourcePath,
+  type IPReservation,
+  type Kind,
+  type ResourceOf,
+} from "#resource";
 import { inputError, MargayError } from "#std";
 import type { Block } from "./block.ts";
 import { decodeBlock, encodeBlock } from "./block-codec.ts";
@@ -38,6 +45,15 @@ export interface Stored<T> {
 export interface AffinityRecord extends Stored<AffinityState> {
   readonly cidr: Cidr;
 }
+
+export interface Settings {
+  readonly pools: readonly Pool[];
+  readonly reservations: readonly Cidr[];
+  readonly config: IpamConfig;
+}
+
+/** Of pools, reservations and IPAMConfiguration, and of nothing else. */
+const SETTINGS_PREFIX = "/calico/resources/v3/projectcalico.org/ip";
 
 /** A key that must not exist yet. */
 const ABSENT: Revision = 0;
@@ -137,13 +153,29 @@ export class Records {
     await this.store.put(CONFIG_PATH, encodeConfig(config), { ifModRevision: before });
   }
 
-  /** Readable ones: a pool with a selector that does not parse gives no address. */
-  async pools(): Promise<readonly Pool[]> {
-    return readable(await this.#resources("IPPool"), poolOf);
+  /**
+   * What decides about every request. Two reads: the names of the three kinds begin alike. Readable
+   * objects only: a pool with a selector that does not parse gives no address.
+   */
+  async settings(): Promise<Settings> {
+    const [{ kvs }, own] = await Promise.all([
+      this.store.list(SETTINGS_PREFIX),
+      this.store.get(CONFIG_PATH),
+    ]);
+    const pools: Pool[] = [];
+    const reservations: IPReservation[] = [];
+    let config = DEFAULT_CONFIG;
+    for (const resource of readable(kvs, (kv) => decodeStored(kv.value))) {
+      if (resource.kind === "IPPool") pools.push(...readable([resource], poolOf));
+      else if (resource.kind === "IPReservation") reservations.push(resource);
+      else if (resource.kind === "IPAMConfiguration") config = configOfResource(resource.spec);
+    }
+    if (own.kv !== null) config = decodeConfig(own.kv.value);
+    return { pools, reservations: reservedCidrs(reservations), config };
   }
 
-  async reservations(): Promise<readonly Cidr[]> {
-    return reservedCidrs(await this.#resources("IPReservation"));
+  async pools(): Promise<readonly Pool[]> {
+    return readable(await this.#resources("IPPool"), poolOf);
   }
 
   async resource<K extends Kind>(kind: K, name: string): Promise<ResourceOf<K> | undefined> {
