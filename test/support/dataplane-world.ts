@@ -41,6 +41,7 @@ export class DataplaneWorld {
         problemOf: (id: WorkloadEndpointId) => this.problems.get(id.workloadId),
         setHostInterfaces: () => {},
         hostProblemOf: () => undefined,
+        unenforcedPolicies: 0,
         hostInterfacesOf: () => [],
       },
       kernel: this.kernel,

@@ -20,6 +20,10 @@ export const workloadRoutes = gauge(
   "felix_route_table_num_routes",
   "Routes of the agent in the kernel.",
 );
+export const unenforcedPolicies = gauge(
+  "margay_policies_unenforced",
+  "Policies and profiles in use that deny because they cannot be enforced.",
+);
 export const nftCalls = counter("felix_nft_calls", "Transactions sent to nf_tables.");
 export const nftErrors = counter("felix_nft_errors", "Transactions that nf_tables refused.");
 export const nftObjects: Readonly<Record<keyof NftCounts, ReturnType<typeof gauge>>> = {

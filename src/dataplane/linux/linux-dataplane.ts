@@ -29,6 +29,7 @@ import {
   nftObjects,
   partFailures,
   rulesetRepairs,
+  unenforcedPolicies,
   workloadRoutes,
 } from "./instruments.ts";
 import type { PolicyCompiler } from "./nft/compiler.ts";
@@ -50,6 +51,7 @@ export interface LinuxDataplaneParts {
     | "flush"
     | "isolate"
     | "problemOf"
+    | "unenforcedPolicies"
     | "setHostInterfaces"
     | "hostProblemOf"
     | "hostInterfacesOf"
@@ -133,6 +135,7 @@ export class LinuxDataplane implements Dataplane {
     this.#hostStatuses.report((id) => this.#hostStatusOf(id));
     this.#paths.scheduleGrace();
     workloadRoutes.set(this.#paths.routeCount);
+    unenforcedPolicies.set(this.#parts.compiler.unenforcedPolicies);
     return this.#sumUp(results);
   }
 

@@ -494,6 +494,7 @@ describe("what cannot be enforced", () => {
     world.flush();
     assert.equal(verdictAt(world, 80), "drop");
     assert.match(world.compiler.problemOf(wepId("a")) ?? "", /GlobalNetworkPolicy p: refused/);
+    assert.equal(world.compiler.unenforcedPolicies, 1);
     assert.equal(world.compiler.isolate(refused("pi-gnp/p")), false, "it drops already");
     world.send(policyUpdate(gnp("p"), [{ action: "allow", ...port(80) }])).flush();
     assert.equal(verdictAt(world, 80), "accept");

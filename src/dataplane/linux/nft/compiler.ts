@@ -168,6 +168,11 @@ export class PolicyCompiler {
     return this.#endpoints.problem(id);
   }
 
+  /** Policies and profiles in use that deny because they cannot be enforced. */
+  get unenforcedPolicies(): number {
+    return this.#policies.unenforced;
+  }
+
   /** The same of a host endpoint. */
   hostProblemOf(id: string): string | undefined {
     return this.#hostEndpoints.problem(id);

@@ -65,6 +65,8 @@ export class Policies<User> {
   readonly #entries = new Map<string, Entry<User>>();
   readonly #dirty = new Set<string>();
   readonly #keysByIpSet = new Map<IpSetId, Set<string>>();
+  /** Those that deny in place of what they say. */
+  readonly #unenforced = new Set<string>();
   /** Sets that are in too many identities. */
   readonly #overLimit = new Set<IpSetId>();
 
@@ -143,6 +145,11 @@ export class Policies<User> {
     return viewOf(title, rendered[direction], "chain");
   }
 
+  /** Policies and profiles in use that deny because they cannot be enforced. */
+  get unenforced(): number {
+    return this.#unenforced.size;
+  }
+
   /** All rules must be written anew: the families have changed. */
   allReshaped(): void {
     for (const key of this.#entries.keys()) this.#dirty.add(key);
@@ -215,6 +222,8 @@ export class Policies<User> {
     ipSets.releaseIdentities(before?.identitySetIds ?? []);
     if (after === undefined) delete entry.rendered[direction];
     else entry.rendered[direction] = { ...after, chains: [...kept] };
+    const denies = DIRECTIONS.some((each) => entry.rendered[each]?.problem !== undefined);
+    this.#unenforced[denies ? "add" : "delete"](key);
     this.#unindex(key, entry, before);
   }
 
