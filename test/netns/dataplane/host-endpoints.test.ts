@@ -23,6 +23,16 @@ test("host endpoints", async (t) => {
     assert.deepEqual(passed["after a restart"], FAILSAFE);
   });
 
+  await t.test("failsafe ports are those of the settings, by network where they say so", () => {
+    assert.deepEqual(passed["port 23 is the only failsafe port"], ["in:23"]);
+    assert.deepEqual(passed["port 23 is one for others alone"], []);
+    assert.deepEqual(passed["port 23 is one for the network of the caller"], ["in:23"]);
+  });
+
+  await t.test("policy is there before its interface", () => {
+    assert.deepEqual(passed["the interface comes after its endpoint"], FAILSAFE);
+  });
+
   await t.test("a restart with nothing new writes nothing", () => {
     assert.equal(result.restartWrites, 0);
     assert.equal(result.idleWrites, 0);

@@ -1,7 +1,12 @@
 /** Host endpoints on the real kernel: nobody is locked out, interfaces change hands, restarts write nothing. */
 import { execFileSync } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
-import { defaultLinuxDataplaneConfig, openLinuxDataplane, type Dataplane } from "#dataplane";
+import {
+  defaultLinuxDataplaneConfig,
+  openLinuxDataplane,
+  type Dataplane,
+  type NftPolicyConfig,
+} from "#dataplane";
 import { GraphFeed, program } from "../../../support/in-process-agent.ts";
 import type { RawFlow } from "../../../support/packet-thread.ts";
 import { goldenWorld, PacketWorld } from "../../../support/packet-world.ts";
@@ -56,8 +61,9 @@ const feed = new GraphFeed();
 let dataplane = start();
 let tag = 0x2000_0000;
 
-function start(): Dataplane {
-  const opened = openLinuxDataplane(defaultLinuxDataplaneConfig);
+function start(policy: Partial<NftPolicyConfig> = {}): Dataplane {
+  const { policy: defaults, ...config } = defaultLinuxDataplaneConfig;
+  const opened = openLinuxDataplane({ ...config, policy: { ...defaults, ...policy } });
   opened.onStatus((message) => {
     if (message.case !== "hostEndpointStatusUpdate") return;
     const { id, status, reason = "" } = message.value;
@@ -124,6 +130,31 @@ for (const message of new GraphFeed().next([
 const restartWrites = (await dataplane.apply()).writes;
 const idleWrites = (await dataplane.apply()).writes;
 await probe("after a restart");
+
+// The agent starts anew when its settings change.
+await dataplane.close();
+const closed = [node, hep("a", { interfaceName: "eth0" }), ...lockOut];
+for (const [scene, ports] of [
+  ["port 23 is the only failsafe port", [{ protocol: 6, port: 23 }]],
+  ["port 23 is one for others alone", [{ protocol: 6, port: 23, net: "192.0.2.0/24" }]],
+  ["port 23 is one for the network of the caller", [{ protocol: 6, port: 23, net: "10.0.0.0/24" }]],
+] as const) {
+  dataplane = start({ failsafeInboundPorts: ports, failsafeOutboundPorts: [] });
+  await program(dataplane, new GraphFeed().next(closed));
+  await probe(scene);
+  await dataplane.close();
+}
+dataplane = start();
+await program(dataplane, new GraphFeed().next(closed));
+
+execFileSync("ip", ["link", "set", "eth0", "down"]);
+execFileSync("ip", ["link", "set", "eth0", "name", "later0"]);
+feed.next(closed);
+await become(hep("a", { interfaceName: "eth0" }), ...lockOut);
+execFileSync("ip", ["link", "set", "later0", "name", "eth0"]);
+execFileSync("ip", ["link", "set", "eth0", "up"]);
+await delay(50);
+await probe("the interface comes after its endpoint");
 
 await become(hep("a", { interfaceName: "eth7" }), open, hep("open", { interfaceName: "eth0" }));
 await probe("another endpoint has eth0");
