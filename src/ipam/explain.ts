@@ -33,6 +33,8 @@ export interface Explanation {
   readonly pool?: string | undefined;
   /** Why this pool and block, and what is wrong. */
   readonly because: readonly string[];
+  /** What may be done about it. */
+  readonly hints: readonly string[];
 }
 
 export function explainAddress(snapshot: Snapshot, ip: Ip, nowMs: number): Explanation {
@@ -43,6 +45,7 @@ export function explainAddress(snapshot: Snapshot, ip: Ip, nowMs: number): Expla
   const common = {
     address,
     users,
+    hints: [],
     block: block && formatCidr(block.cidr),
     affinity: block?.affinity ?? undefined,
     pool: pool && `${pool.name} ${formatCidr(pool.cidr)}`,
@@ -57,7 +60,9 @@ export function explainAddress(snapshot: Snapshot, ip: Ip, nowMs: number): Expla
   return { ...common, ...unheld({ snapshot, ip, pool, users }, block) };
 }
 
-type Finding = Pick<Explanation, "state" | "summary" | "because">;
+type Finding = Pick<Explanation, "state" | "summary" | "because"> & {
+  readonly hints?: readonly string[];
+};
 
 interface Subject {
   readonly snapshot: Snapshot;
@@ -96,14 +101,13 @@ function heldBy(
   const claimed = holderText(held);
   const node = held.secondary["node"];
   const dead = node !== undefined && !snapshot.nodes.some(({ metadata }) => metadata.name === node);
-  because.push(
-    dead
-      ? `the node ${node} does not exist any more`
-      : "an address that was assigned within the last seconds may get its endpoint yet",
+  if (dead) because.push(`the node ${node} does not exist any more`);
+  const hints = [
+    ...(dead ? [] : ["if it was assigned within the last seconds, its endpoint may yet come"]),
     `margay ipam release --ip=${address} takes it back`,
-  );
+  ];
   const summary = `${address} is leaked: assigned to ${claimed}, but no endpoint or node has it`;
-  return { state: "leaked", summary, because };
+  return { state: "leaked", summary, because, hints };
 }
 
 function whyHere(

@@ -14,7 +14,7 @@ import { releaseAffinity } from "./claim.ts";
 import { retrying, type IpamContext } from "./context.ts";
 import { countDown } from "./handles.ts";
 import { parseOwner } from "./keys.ts";
-import { poolAround, selectsNode } from "./pools.ts";
+import { poolAround, selectsNode, type Pool } from "./pools.ts";
 import type { Stored } from "./records-store.ts";
 
 export interface ReleaseRequest {
@@ -130,10 +130,10 @@ export function ordinalsOf(block: Block, handle: string): readonly number[] {
 /** The block that an address is in, if there is one: by its pool, else among all. */
 export function blockFinder(context: IpamContext): (ip: Ip) => Promise<Cidr | undefined> {
   const { records } = context;
-  const pools = records.pools();
+  let pools: Promise<readonly Pool[]> | undefined;
   const seen = new Map<string, boolean>();
   return async (ip) => {
-    const pool = poolAround(await pools, hostCidr(ip));
+    const pool = poolAround(await (pools ??= records.pools()), hostCidr(ip));
     if (pool !== undefined) {
       const cidr = cidrOf(ip, pool.blockSize);
       const known = seen.get(formatCidr(cidr)) ?? (await records.block(cidr)) !== undefined;

@@ -152,7 +152,7 @@ export async function explainCommand(
 }
 
 function explanationText(answer: Explanation): string {
-  const { summary, because, users, namespace, pod } = answer;
+  const { summary, because, hints, users, namespace, pod } = answer;
   const rows: readonly (readonly [string, string | undefined])[] = [
     ["handle", answer.handle],
     ["since", answer.since],
@@ -167,5 +167,7 @@ function explanationText(answer: Explanation): string {
   const facts = rows.flatMap(([name, value]) =>
     value === undefined ? [] : [`  ${name.padEnd(9)} ${value}`],
   );
-  return `${[summary, ...facts, ...because.map((why) => `  because   ${why}`)].join("\n")}\n`;
+  const why = because.map((one) => `  because   ${one}`);
+  const what = hints.map((one) => `  hint      ${one}`);
+  return `${[summary, ...facts, ...why, ...what].join("\n")}\n`;
 }
