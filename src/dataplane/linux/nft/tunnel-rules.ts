@@ -43,6 +43,8 @@ interface Tunnel {
   readonly family: IpFamily;
   readonly match: readonly Expr[];
   readonly hosts: string;
+  /** What becomes of those from elsewhere. */
+  readonly refusal: readonly Expr[];
 }
 
 export function tunnelExceptions(config: NftPolicyConfig, tunnels: Tunnels): TunnelExceptions {
@@ -58,11 +60,10 @@ export function tunnelChain(config: NftPolicyConfig, tunnels: Tunnels): NftChain
   const all = listed(config, tunnels);
   if (all.length === 0) return undefined;
   const rules = all.flatMap((tunnel) => {
-    const refusal = tunnel.title === "IPIP" ? denyExprs(config) : [...dropExprs()];
-    const local = tunnel.title === "IPIP" ? [] : destinationIsLocal();
+    const { match, refusal, title } = tunnel;
     return [
       allow(tunnel, "src"),
-      nftRule([...tunnel.match, ...local, ...refusal], `Drop ${tunnel.title} from other hosts`),
+      nftRule([...match, ...refusal], `Drop ${title} from other hosts`),
     ];
   });
   return {
@@ -85,7 +86,7 @@ function listed(config: NftPolicyConfig, { ipip, vxlan }: Tunnels): Tunnel[] {
   const tunnels: Tunnel[] = [];
   if (ipip !== undefined) {
     const match = [...familyIs(4), ...protocolIs(IPPROTO.ipip)];
-    tunnels.push({ title: "IPIP", family: 4, match, hosts: ipip });
+    tunnels.push({ title: "IPIP", family: 4, match, hosts: ipip, refusal: denyExprs(config) });
   }
   const { vxlanPort: port } = config;
   for (const [family, hosts] of vxlan) {
@@ -94,7 +95,8 @@ function listed(config: NftPolicyConfig, { ipip, vxlan }: Tunnels): Tunnel[] {
       ...protocolIs(IPPROTO.udp),
       ...portInRange("dst", port, port),
     ];
-    tunnels.push({ title: "VXLAN", family, match, hosts });
+    const refusal = [...destinationIsLocal(), ...dropExprs()];
+    tunnels.push({ title: "VXLAN", family, match, hosts, refusal });
   }
   return tunnels;
 }
