@@ -2,7 +2,7 @@
  * Values as the kernel compares them: addresses and ports in network order, marks in host order,
  * interface names padded with NUL.
  */
-import { byteLength, type Cidr } from "#ip";
+import { byteLength, type Cidr, type IpFamily } from "#ip";
 
 /** IFNAMSIZ, uapi/linux/if.h. */
 const IFNAME_LEN = 16;
@@ -43,6 +43,10 @@ export function ifnamePrefix(prefix: string): Uint8Array {
 /** dev_valid_name() of the kernel, restricted to printable ASCII. */
 export function isInterfaceName(name: string): boolean {
   return /^[!-.0-9;-~]{1,15}$/.test(name) && name !== "." && name !== "..";
+}
+
+export function addressType(family: IpFamily): "ipv4_addr" | "ipv6_addr" {
+  return family === 4 ? "ipv4_addr" : "ipv6_addr";
 }
 
 /** Concatenation as nf_tables lays it out: each field padded to four bytes. */

@@ -21,9 +21,11 @@ import { allowExprs, denyExprs } from "./actions.ts";
 import { u32Host } from "./bytes.ts";
 import { ClassIds, type ClassHash } from "./class-ids.ts";
 import type { NftPolicyConfig } from "./config.ts";
+import { newDelta, pushDelta } from "./element-changes.ts";
 import { familyIs, gotoVerdict, peerInSet, rule as nftRule } from "./exprs.ts";
 import { classChain, sets, type Direction } from "./names.ts";
 import type { FlatRun } from "./flat-list.ts";
+import { identitySet } from "./identities.ts";
 import type { PolicyUse } from "./policies.ts";
 import type { PolicyView } from "./policy-listing.ts";
 import { Segment, type Question, type Segments } from "./segments.ts";
@@ -123,7 +125,7 @@ export class EndpointClasses {
     const problemsChanged = new Set<EndpointClass>();
     for (const each of affected) this.#dirty.add(each);
     if (this.#ids.settle()) for (const each of this.#byContent.values()) this.#dirty.add(each);
-    const elements = { ingress: newElements(), egress: newElements() };
+    const elements = { ingress: newDelta(), egress: newDelta() };
     const unused = new Set<string>();
     const written = new Set<string>();
     // A number that one class gives up may be another's next.
@@ -151,8 +153,8 @@ export class EndpointClasses {
     this.#dirty.clear();
     const { table, segments } = this.#parts;
     for (const chain of unused) if (!written.has(chain)) table.removeChain(chain);
-    pushElements(table, sets.toChain, elements.ingress);
-    pushElements(table, sets.fromChain, elements.egress);
+    pushDelta(table, sets.toChain, elements.ingress);
+    pushDelta(table, sets.fromChain, elements.egress);
     segments.flush(table);
     return { renumbered, problemsChanged };
   }
@@ -262,7 +264,7 @@ export class EndpointClasses {
     const ofTier = `Tier ${tier}: rules by`;
     if (anybody) return [nftRule([...peerInSet(place), ...act], `${ofTier}${tail.slice(1)} alone`)];
     return this.#parts.families().map((family) => {
-      const identities = family === 4 ? sets.identity4 : sets.identity6;
+      const identities = identitySet(family).name;
       const key = peerInSet({ ...place, peer: { family, side, identities } });
       const comment = `${ofTier} identity of ${family === 4 ? "ip" : "ip6"} ${side === "src" ? "saddr" : "daddr"}${tail}`;
       return nftRule([...familyIs(family), ...key, ...act], comment);
@@ -314,20 +316,6 @@ function stepsOf(views: readonly PolicyView[]): Step[] {
 }
 
 const KEY_FIELDS = { [sets.peer]: 3, [sets.peerProtocol]: 4, [sets.peerPort]: 5 } as const;
-
-interface Elements {
-  readonly add: NftElement[];
-  readonly remove: NftElement[];
-}
-
-function newElements(): Elements {
-  return { add: [], remove: [] };
-}
-
-function pushElements(table: NftTable, set: string, { add, remove }: Elements): void {
-  if (remove.length > 0) table.removeElements(set, remove);
-  if (add.length > 0) table.addElements(set, add);
-}
 
 function verdictElement(direction: Direction, id: number): NftElement {
   return { key: u32Host(id), data: gotoVerdict(classChain(direction, id)) };

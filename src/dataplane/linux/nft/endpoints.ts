@@ -21,6 +21,7 @@ import { compareBytes, hex, sortedUnique } from "#std";
 import { concat, ifname, isInterfaceName, u32Host } from "./bytes.ts";
 import type { EndpointClass, EndpointClasses } from "./classes.ts";
 import type { NftPolicyConfig } from "./config.ts";
+import { newDelta, pushDelta, type ElementDelta } from "./element-changes.ts";
 import { sets, type Direction } from "./names.ts";
 import type { SpoofLists } from "./spoof-lists.ts";
 
@@ -214,10 +215,10 @@ export class Endpoints {
   }
 
   #writeElements(): void {
-    const changes = new Map<string, { add: NftElement[]; remove: NftElement[] }>();
-    const of = (set: string): { add: NftElement[]; remove: NftElement[] } => {
+    const changes = new Map<string, ElementDelta>();
+    const of = (set: string): ElementDelta => {
       let change = changes.get(set);
-      if (change === undefined) changes.set(set, (change = { add: [], remove: [] }));
+      if (change === undefined) changes.set(set, (change = newDelta()));
       return change;
     };
     for (const name of this.#stale) {
@@ -233,10 +234,7 @@ export class Endpoints {
       port.elements = wanted;
       if (!this.#keysByInterface.has(name)) this.#ports.delete(name);
     }
-    for (const [set, { add, remove }] of changes) {
-      if (remove.length > 0) this.#table.removeElements(set, remove);
-      if (add.length > 0) this.#table.addElements(set, add);
-    }
+    for (const [set, change] of changes) pushDelta(this.#table, set, change);
   }
 
   #elementsOf(name: string, port: Port): ReadonlyMap<string, SetElement> {

@@ -19,9 +19,9 @@ import {
   type Ip,
   type IpFamily,
 } from "#ip";
-import type { ChainHook, KeyType, NftChain, NftElement, NftRule, NftTable } from "#netlink";
+import type { ChainHook, NftChain, NftElement, NftRule, NftTable } from "#netlink";
 import { compareBytes } from "#std";
-import { concat } from "./bytes.ts";
+import { addressType, concat } from "./bytes.ts";
 import { rule as nftRule, translateDestinationBy, translateSourceBy } from "./exprs.ts";
 import { familySet, plainBaseChains } from "./names.ts";
 
@@ -97,11 +97,10 @@ export class FloatingIps {
   }
 
   #program(family: IpFamily, pairs: readonly Pair[]): void {
-    const address: KeyType = family === 4 ? "ipv4_addr" : "ipv6_addr";
-    const data = address;
+    const address = addressType(family);
     for (const [name, elements] of elementsOf(family, pairs)) {
       const key = name === familySet("floating-ips", family) ? [address] : [address, address];
-      this.#table.setSet({ name, key, data }, elements);
+      this.#table.setSet({ name, key, data: address }, elements);
     }
   }
 }

@@ -10,10 +10,11 @@
  * came about. Moving an address costs O(1): an identity remembers its neighbours by one set.
  */
 import type { IpFamily } from "#ip";
-import type { NftElement, NftTable } from "#netlink";
+import type { NftElement, NftSet, NftTable } from "#netlink";
 import type { IpSetId } from "#policy";
-import { u32Host } from "./bytes.ts";
+import { addressType, u32Host } from "./bytes.ts";
 import { ClassIds, type ClassHash } from "./class-ids.ts";
+import { newDelta, pushDelta } from "./element-changes.ts";
 import { hostKeyBytes, type HostKey } from "./host-key.ts";
 import { sets } from "./names.ts";
 
@@ -117,7 +118,7 @@ export class Identities {
   /** Writes the addresses that changed; to be called when settled. */
   flush(table: NftTable, families: readonly IpFamily[]): void {
     for (const family of FAMILIES) {
-      const name = family === 4 ? sets.identity4 : sets.identity6;
+      const { name } = identitySet(family);
       const moved = this.#moved[family];
       const written = this.#families.includes(family);
       if (!families.includes(family)) {
@@ -130,16 +131,14 @@ export class Identities {
   }
 
   #write(table: NftTable, name: string, family: IpFamily): void {
-    const add: NftElement[] = [];
-    const remove: NftElement[] = [];
+    const { add, remove } = newDelta();
     for (const [address, before] of this.#moved[family]) {
       const now = this.#addresses[family].get(address)?.number ?? 0;
       if (now === before) continue;
       if (before !== 0) remove.push(elementOf(address, before));
       if (now !== 0) add.push(elementOf(address, now));
     }
-    if (remove.length > 0) table.removeElements(name, remove);
-    if (add.length > 0) table.addElements(name, add);
+    pushDelta(table, name, { add, remove });
   }
 
   *#all(family: IpFamily): Generator<NftElement> {
@@ -229,8 +228,8 @@ function elementOf(address: HostKey, number: number): NftElement {
   return { key: hostKeyBytes(address), data: u32Host(number) };
 }
 
-function identitySet(family: IpFamily) {
-  return family === 4
-    ? ({ name: sets.identity4, key: ["ipv4_addr"], data: "mark" } as const)
-    : ({ name: sets.identity6, key: ["ipv6_addr"], data: "mark" } as const);
+/** The map of all addresses of one family. */
+export function identitySet(family: IpFamily): NftSet {
+  const name = family === 4 ? sets.identity4 : sets.identity6;
+  return { name, key: [addressType(family)], data: "mark" };
 }

@@ -11,7 +11,6 @@
  */
 import type { IpSetType } from "#calc";
 import {
-  formatCidr,
   ipBytes,
   isHostCidr,
   OverlapSuppressor,
@@ -19,12 +18,12 @@ import {
   tryParseIp,
   type Cidr,
   type IpFamily,
-  type OverlapChange,
 } from "#ip";
 import { logger } from "#log";
 import type { KeyType, NftElement, NftSet, NftTable } from "#netlink";
 import type { IpSetId } from "#policy";
-import { concat, u16, u8 } from "./bytes.ts";
+import { addressType, concat, u16, u8 } from "./bytes.ts";
+import { NetChanges, pushDelta } from "./element-changes.ts";
 import { hostKey, hostKeyBytes, type HostKey } from "./host-key.ts";
 import type { Identities } from "./identities.ts";
 import { IPPROTO } from "./exprs.ts";
@@ -59,9 +58,6 @@ interface Pending {
   /** In order of arrival. */
   readonly deltas: { readonly added: readonly string[]; readonly removed: readonly string[] }[];
 }
-
-/** Last change of each outermost CIDR within one flush. */
-type NetChanges = Map<string, { readonly op: "add" | "remove"; readonly cidr: Cidr }>;
 
 const FAMILIES: readonly IpFamily[] = [4, 6];
 
@@ -245,15 +241,14 @@ export class IpSets {
       return;
     }
     const hadNets = { 4: set.nets[4].size > 0, 6: set.nets[6].size > 0 };
-    const nets: Record<IpFamily, NetChanges> = { 4: new Map(), 6: new Map() };
+    const nets = { 4: new NetChanges(), 6: new NetChanges() };
     for (const { added, removed } of deltas) {
       const goneHosts = this.#changeMembers(id, set, removed, "remove", nets);
       const newHosts = this.#changeMembers(id, set, added, "add", nets);
       if (!this.#ruleUsers.has(id)) continue;
       for (const family of this.#families) {
-        const name = ipSetName(id, family);
-        if (goneHosts[family].length > 0) this.#table.removeElements(name, goneHosts[family]);
-        if (newHosts[family].length > 0) this.#table.addElements(name, newHosts[family]);
+        const hosts = { add: newHosts[family], remove: goneHosts[family] };
+        pushDelta(this.#table, ipSetName(id, family), hosts);
       }
     }
     if (!this.#ruleUsers.has(id)) return;
@@ -279,7 +274,7 @@ export class IpSets {
       } else if ("cidr" in parsed) {
         const { cidr } = parsed;
         const cover = set.nets[cidr.family];
-        recordNets(nets[cidr.family], op === "add" ? cover.add(cidr) : cover.remove(cidr));
+        nets[cidr.family].note(cover[op](cidr));
       } else {
         const { family, key } = parsed;
         const host = hostKey(key);
@@ -306,11 +301,7 @@ export class IpSets {
       this.#table.setSet(netsSetOf(id, family), cover.published().map(cidrElement));
       return;
     }
-    const elements = { add: [] as NftElement[], remove: [] as NftElement[] };
-    for (const { op, cidr } of changes.values()) elements[op].push(cidrElement(cidr));
-    const name = ipSetNetsName(id, family);
-    if (elements.remove.length > 0) this.#table.removeElements(name, elements.remove);
-    if (elements.add.length > 0) this.#table.addElements(name, elements.add);
+    changes.push(this.#table, ipSetNetsName(id, family));
   }
 
   #reportUnreadable(id: IpSetId, set: IpSet, member: string): void {
@@ -320,11 +311,6 @@ export class IpSets {
       member,
     });
   }
-}
-
-function recordNets(changes: NetChanges, { publish, withdraw }: OverlapChange): void {
-  for (const cidr of withdraw) changes.set(formatCidr(cidr), { op: "remove", cidr });
-  for (const cidr of publish) changes.set(formatCidr(cidr), { op: "add", cidr });
 }
 
 function newIpSet(type: IpSetType): IpSet {
@@ -365,7 +351,7 @@ function finalMembers(members: readonly string[], deltas: Pending["deltas"]): It
 }
 
 function hashSetOf(id: IpSetId, type: IpSetType, family: IpFamily): NftSet {
-  const address: KeyType = family === 4 ? "ipv4_addr" : "ipv6_addr";
+  const address = addressType(family);
   const key: KeyType[] =
     type === "IP_AND_PORT" ? [address, "inet_proto", "inet_service"] : [address];
   return { name: ipSetName(id, family), key };
@@ -374,7 +360,7 @@ function hashSetOf(id: IpSetId, type: IpSetType, family: IpFamily): NftSet {
 function netsSetOf(id: IpSetId, family: IpFamily): NftSet {
   return {
     name: ipSetNetsName(id, family),
-    key: [family === 4 ? "ipv4_addr" : "ipv6_addr"],
+    key: [addressType(family)],
     interval: true,
   };
 }

@@ -5,7 +5,7 @@
 import { cidrRange, formatCidr, OverlapSuppressor, type Cidr, type IpFamily } from "#ip";
 import type { NftElement, NftSet, NftTable } from "#netlink";
 import type { PortRange } from "#policy";
-import { u16 } from "./bytes.ts";
+import { addressType, u16 } from "./bytes.ts";
 import { literalSetName } from "./names.ts";
 
 export interface LiteralSet {
@@ -51,7 +51,7 @@ export function netsLiteral(family: IpFamily, cidrs: readonly Cidr[]): LiteralSe
   return {
     set: {
       name: literalSetName(family === 4 ? "nets4" : "nets6", content),
-      key: [family === 4 ? "ipv4_addr" : "ipv6_addr"],
+      key: [addressType(family)],
       interval: true,
     },
     elements: outermost.map(cidrElement),

@@ -3,24 +3,26 @@
  * the same or overlapping ones. A set is in the table while it is wanted, members or not; a change
  * costs what changed.
  */
-import { formatCidr, OverlapSuppressor, type Cidr, type IpFamily, type OverlapChange } from "#ip";
-import type { NftElement, NftTable } from "#netlink";
+import { formatCidr, OverlapSuppressor, type Cidr, type IpFamily } from "#ip";
+import type { NftTable } from "#netlink";
+import { addressType } from "./bytes.ts";
+import { NetChanges } from "./element-changes.ts";
 import { cidrElement } from "./literal-sets.ts";
 import { familySet, type NetSetName } from "./names.ts";
 
 class FamilyNets {
   readonly name: string;
-  readonly #key: "ipv4_addr" | "ipv6_addr";
+  readonly #family: IpFamily;
   readonly #cover = new OverlapSuppressor();
   /** How many owners name it. */
   readonly #users = new Map<string, number>();
-  /** Last change of each outermost CIDR since the last flush. */
-  readonly #changes = new Map<string, { readonly add: boolean; readonly cidr: Cidr }>();
+  /** Since the last flush. */
+  readonly #changes = new NetChanges();
   #programmed = false;
 
   constructor(name: NetSetName, family: IpFamily) {
     this.name = familySet(name, family);
-    this.#key = family === 4 ? "ipv4_addr" : "ipv6_addr";
+    this.#family = family;
   }
 
   get size(): number {
@@ -31,7 +33,7 @@ class FamilyNets {
     const text = formatCidr(cidr);
     const users = this.#users.get(text) ?? 0;
     this.#users.set(text, users + 1);
-    if (users === 0) this.#note(this.#cover.add(cidr));
+    if (users === 0) this.#changes.note(this.#cover.add(cidr));
   }
 
   remove(cidr: Cidr): void {
@@ -42,32 +44,18 @@ class FamilyNets {
       return;
     }
     this.#users.delete(text);
-    this.#note(this.#cover.remove(cidr));
-  }
-
-  #note({ publish, withdraw }: OverlapChange): void {
-    for (const cidr of withdraw) this.#changes.set(formatCidr(cidr), { add: false, cidr });
-    for (const cidr of publish) this.#changes.set(formatCidr(cidr), { add: true, cidr });
+    this.#changes.note(this.#cover.remove(cidr));
   }
 
   flush(table: NftTable, wanted: boolean): void {
-    if (wanted && this.#programmed) this.#push(table);
+    if (wanted && this.#programmed) this.#changes.push(table, this.name);
     else if (wanted) {
       const elements = this.#cover.published().map(cidrElement);
-      table.setSet({ name: this.name, key: [this.#key], interval: true }, elements);
+      const key = [addressType(this.#family)];
+      table.setSet({ name: this.name, key, interval: true }, elements);
     } else if (this.#programmed) table.removeSet(this.name);
     this.#programmed = wanted;
     this.#changes.clear();
-  }
-
-  #push(table: NftTable): void {
-    const add: NftElement[] = [];
-    const remove: NftElement[] = [];
-    for (const change of this.#changes.values()) {
-      (change.add ? add : remove).push(cidrElement(change.cidr));
-    }
-    if (remove.length > 0) table.removeElements(this.name, remove);
-    if (add.length > 0) table.addElements(this.name, add);
   }
 }
 

@@ -35,6 +35,7 @@ import {
   rule as nftRule,
   type Device,
 } from "./exprs.ts";
+import { identitySet } from "./identities.ts";
 import { PORT_PROTOCOLS } from "./match.ts";
 import { baseChains, chains, sets } from "./names.ts";
 
@@ -59,8 +60,8 @@ export function staticSets(): { readonly set: NftSet; readonly elements: readonl
       key: ["mark"],
       data: "verdict",
     }),
-    empty({ name: sets.identity4, key: ["ipv4_addr"], data: "mark" }),
-    empty({ name: sets.identity6, key: ["ipv6_addr"], data: "mark" }),
+    empty(identitySet(4)),
+    empty(identitySet(6)),
     empty({ name: sets.peerPort, key: ["mark", "mark", "mark", "inet_proto", "inet_service"] }),
     empty({ name: sets.peerProtocol, key: ["mark", "mark", "mark", "inet_proto"] }),
     empty({ name: sets.peer, key: ["mark", "mark", "mark"] }),
