@@ -32,19 +32,19 @@ import { Segment, type Question, type Segments } from "./segments.ts";
 import {
   appliedTiers,
   endOfTierRules,
-  jumpTo,
   placeTier,
   policyRules,
+  profileRules,
+  unusePolicies,
+  usePolicies,
   type AppliedTier,
+  type PolicyUser,
 } from "./tiers.ts";
 
 const log = logger("dataplane.nft");
 
-export interface EndpointClass {
-  readonly direction: Direction;
+export interface EndpointClass extends PolicyUser {
   readonly content: string;
-  readonly tiers: readonly AppliedTier[];
-  readonly profileIds: readonly string[];
   /** Interfaces of the endpoints in it. */
   readonly members: Set<string>;
   /** As last written; empty: not yet. */
@@ -98,7 +98,7 @@ export class EndpointClasses {
       found = { direction, content, tiers, profileIds, ...empty };
       this.#byContent.set(content, found);
       this.#ids.add(content);
-      this.#eachPolicy(found, "use");
+      usePolicies(this.#parts.policies, found, "any");
       this.#dirty.add(found);
     }
     found.members.add(member);
@@ -115,7 +115,7 @@ export class EndpointClasses {
     for (const each of this.#dirty) {
       if (each.members.size > 0 || !this.#byContent.delete(each.content)) continue;
       this.#ids.remove(each.content);
-      this.#eachPolicy(each, "unuse");
+      unusePolicies(this.#parts.policies, each);
     }
   }
 
@@ -187,7 +187,7 @@ export class EndpointClasses {
 
   #render(target: EndpointClass): { chains: NftChain[]; problem: string | undefined } {
     const { config, policies } = this.#parts;
-    const { direction, tiers, profileIds } = target;
+    const { direction, tiers } = target;
     const name = classChain(direction, target.id);
     const rules: NftRule[] = [];
     const tierChains: NftChain[] = [];
@@ -208,12 +208,9 @@ export class EndpointClasses {
       rules.push(...placed.rules);
       tierChains.push(...placed.chains);
     }
-    for (const id of profileIds) {
-      const view = policies.profile(id, direction);
-      if (view.problem !== undefined) problems.push(view.problem);
-      rules.push(jumpTo(view));
-    }
-    rules.push(nftRule(denyExprs(config), "Drop if no profiles matched"));
+    const end = profileRules(policies, target, config);
+    rules.push(...end.rules);
+    problems.push(...end.problems);
     return { chains: [{ name, rules }, ...tierChains], problem: problems[0] };
   }
 
@@ -269,18 +266,6 @@ export class EndpointClasses {
       const comment = `${ofTier} identity of ${family === 4 ? "ip" : "ip6"} ${side === "src" ? "saddr" : "daddr"}${tail}`;
       return nftRule([...familyIs(family), ...key, ...act], comment);
     });
-  }
-
-  #eachPolicy(target: EndpointClass, verb: "use" | "unuse"): void {
-    const { policies } = this.#parts;
-    const { direction, tiers, profileIds } = target;
-    for (const tier of tiers) {
-      for (const id of tier.policies) {
-        if (verb === "use") policies.usePolicy(id, direction, target, "any");
-        else policies.unusePolicy(id, direction, target);
-      }
-    }
-    for (const id of profileIds) policies[`${verb}Profile`](id, direction, target);
   }
 }
 

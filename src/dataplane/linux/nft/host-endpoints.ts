@@ -15,7 +15,7 @@ import { compareBytes } from "#std";
 import { denyExprs } from "./actions.ts";
 import { ifname, isInterfaceName } from "./bytes.ts";
 import type { NftPolicyConfig } from "./config.ts";
-import { gotoVerdict, rule as nftRule } from "./exprs.ts";
+import { gotoVerdict } from "./exprs.ts";
 import {
   failsafeParts,
   headRules,
@@ -24,15 +24,18 @@ import {
   hostStageSet,
   mayReject,
 } from "./host-stages.ts";
-import { hostChain } from "./names.ts";
+import { hostChain, type Direction } from "./names.ts";
 import type { PolicyUse } from "./policies.ts";
 import {
   appliedTiers,
   endOfTierRules,
-  jumpTo,
   placeTier,
   policyRules,
+  profileRules,
+  unusePolicies,
+  usePolicies,
   type AppliedTier,
+  type PolicyUser,
 } from "./tiers.ts";
 import { NO_TUNNELS, type TunnelExceptions } from "./tunnel-rules.ts";
 
@@ -42,10 +45,11 @@ const ALL_INTERFACES = "*";
 const STAGES = Object.keys(HOST_STAGES) as HostStage[];
 
 /** A host endpoint's chain in one stage: what names policies. */
-export class HostChain {
+export class HostChain implements PolicyUser {
   readonly stage: HostStage;
   readonly id: string;
   readonly name: string;
+  readonly direction: Direction;
   readonly tiers: readonly AppliedTier[];
   readonly profileIds: readonly string[];
   /** As last written. */
@@ -57,6 +61,7 @@ export class HostChain {
     this.stage = stage;
     this.id = id;
     this.name = hostChain(stage, id);
+    this.direction = direction;
     this.tiers = appliedTiers(direction, endpoint[tiers]);
     this.profileIds = profiles ? endpoint.profileIds : [];
   }
@@ -138,6 +143,7 @@ export class HostEndpoints {
     if (!this.#resolveDue) return;
     this.#resolveDue = false;
     this.#dispatchDue = true;
+    const { policies } = this.#parts;
     this.#ownerByInterface = this.#owners();
     const wanted = new Set(this.#ownerByInterface.values());
     for (const [id, entry] of this.#active) {
@@ -151,11 +157,11 @@ export class HostEndpoints {
       const chains = this.#chainsOf(id, endpoint);
       this.#active.set(id, { endpoint, chains });
       for (const chain of chains.values()) {
-        this.#eachPolicy(chain, "use");
+        usePolicies(policies, chain, "chain");
         this.#dirty.add(chain);
       }
     }
-    for (const chain of this.#gone) this.#eachPolicy(chain, "unuse");
+    for (const chain of this.#gone) unusePolicies(policies, chain);
     this.#changed.clear();
   }
 
@@ -238,7 +244,7 @@ export class HostEndpoints {
     const tierChains: NftChain[] = [];
     const problems: string[] = [];
     for (const [index, tier] of target.tiers.entries()) {
-      const views = tier.policies.map((id) => policies.policy(id, spec.direction));
+      const views = tier.policies.map((id) => policies.policy(id, target.direction));
       for (const { problem } of views) if (problem !== undefined) problems.push(problem);
       const tierRules = views.flatMap((view) => policyRules(view, config));
       tierRules.push(...endOfTierRules(tier, config));
@@ -247,22 +253,12 @@ export class HostEndpoints {
       rules.push(...placed.rules);
       tierChains.push(...placed.chains);
     }
-    for (const id of target.profileIds) {
-      const view = policies.profile(id, spec.direction);
-      if (view.problem !== undefined) problems.push(view.problem);
-      rules.push(jumpTo(view));
+    if (spec.profiles) {
+      const end = profileRules(policies, target, config);
+      rules.push(...end.rules);
+      problems.push(...end.problems);
     }
-    if (spec.profiles) rules.push(nftRule(denyExprs(config), "Drop if no profiles matched"));
     return { chains: [{ name: target.name, rules }, ...tierChains], problem: problems[0] };
-  }
-
-  #eachPolicy(chain: HostChain, verb: "use" | "unuse"): void {
-    const { policies } = this.#parts;
-    const { direction } = HOST_STAGES[chain.stage];
-    for (const tier of chain.tiers) {
-      for (const id of tier.policies) policies[`${verb}Policy`](id, direction, chain);
-    }
-    for (const id of chain.profileIds) policies[`${verb}Profile`](id, direction, chain);
   }
 
   /** Maps and base chains of the stages that some endpoint has a chain in. */

@@ -5,7 +5,8 @@ import { denyExprs, dropExprs } from "./actions.ts";
 import { passMarkBit, type NftPolicyConfig } from "./config.ts";
 import { clearMarkBit, jump, markBitIsSet, returnToCaller, rule as nftRule } from "./exprs.ts";
 import { tierChain, type Direction } from "./names.ts";
-import type { PolicyView } from "./policy-listing.ts";
+import type { PolicyUse } from "./policies.ts";
+import type { PolicyForm, PolicyView } from "./policy-listing.ts";
 
 /** A tier as it applies to an endpoint; tiers without policy that is enforced are not there. */
 export interface AppliedTier {
@@ -28,8 +29,38 @@ export function appliedTiers(direction: Direction, tierInfos: readonly TierInfo[
   return tiers;
 }
 
+/** What names policies, in one direction. */
+export interface PolicyUser {
+  readonly direction: Direction;
+  readonly tiers: readonly AppliedTier[];
+  readonly profileIds: readonly string[];
+}
+
+export function usePolicies<User extends PolicyUser>(
+  policies: PolicyUse<User>,
+  user: User,
+  form: PolicyForm,
+): void {
+  const { direction, tiers, profileIds } = user;
+  for (const id of tiers.flatMap((tier) => tier.policies)) {
+    policies.usePolicy(id, direction, user, form);
+  }
+  for (const id of profileIds) policies.useProfile(id, direction, user);
+}
+
+export function unusePolicies<User extends PolicyUser>(
+  policies: PolicyUse<User>,
+  user: User,
+): void {
+  const { direction, tiers, profileIds } = user;
+  for (const id of tiers.flatMap((tier) => tier.policies)) {
+    policies.unusePolicy(id, direction, user);
+  }
+  for (const id of profileIds) policies.unuseProfile(id, direction, user);
+}
+
 /** A policy that is not known drops in its place. */
-export function jumpTo(view: PolicyView): NftRule {
+function jumpTo(view: PolicyView): NftRule {
   return view.chain === undefined
     ? nftRule(dropExprs(), view.problem)
     : nftRule([jump(view.chain)]);
@@ -46,6 +77,19 @@ export function endOfTierRules(tier: AppliedTier, config: NftPolicyConfig): NftR
   if (!tier.dropsAtEnd) return [];
   const comment = `End of tier ${tier.name}. Drop if no policies passed packet`;
   return [nftRule(denyExprs(config), comment)];
+}
+
+/** Behind all tiers: the profiles, and what none of them allowed is dropped. */
+export function profileRules<User extends PolicyUser>(
+  policies: PolicyUse<User>,
+  { direction, profileIds }: User,
+  config: NftPolicyConfig,
+): { readonly rules: readonly NftRule[]; readonly problems: readonly string[] } {
+  const views = profileIds.map((id) => policies.profile(id, direction));
+  return {
+    rules: [...views.map(jumpTo), nftRule(denyExprs(config), "Drop if no profiles matched")],
+    problems: views.flatMap(({ problem }) => problem ?? []),
+  };
 }
 
 /**
