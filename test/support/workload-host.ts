@@ -5,8 +5,14 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
-import type { FromDataplane, ToDataplane, WorkloadEndpoint } from "#calc";
-import type { ApplyResult, Dataplane } from "#dataplane";
+import type { FromDataplane, HostEndpoint, ToDataplane, WorkloadEndpoint } from "#calc";
+import {
+  defaultLinuxDataplaneConfig,
+  openLinuxDataplane,
+  type ApplyResult,
+  type Dataplane,
+  type NftPolicyConfig,
+} from "#dataplane";
 
 export interface Pod {
   readonly name: string;
@@ -112,6 +118,25 @@ export function endpointRemove({ name }: Pod): ToDataplane {
   return { case: "workloadEndpointRemove", value: { id: workloadId(name) } };
 }
 
+/** It has no policy and no profile: unless failsafes or established, nothing passes. */
+export function hostEndpointUpdate(
+  endpointId: string,
+  overrides: Partial<HostEndpoint>,
+): ToDataplane {
+  const endpoint: HostEndpoint = {
+    name: "",
+    profileIds: [],
+    tiers: [],
+    untrackedTiers: [],
+    preDnatTiers: [],
+    forwardTiers: [],
+    expectedIpv4Addrs: [],
+    expectedIpv6Addrs: [],
+    ...overrides,
+  };
+  return { case: "hostEndpointUpdate", value: { id: { endpointId }, endpoint } };
+}
+
 export const ALLOW_PROFILE: ToDataplane = {
   case: "activeProfileUpdate",
   value: {
@@ -144,6 +169,11 @@ export class AppliedDataplane {
         this.statuses.delete(message.value.id.workloadId);
       }
     });
+  }
+
+  /** Of all rounds. */
+  get errors(): string[] {
+    return this.results.flatMap(({ errors }) => errors.map(String));
   }
 
   /** Sends and waits until it is applied; the result of the last round. */
@@ -179,6 +209,19 @@ export class AppliedDataplane {
     await this.#running;
     await this.#dataplane.close();
   }
+}
+
+/** On this host's kernel, with these settings of the policy table. */
+export function openApplied(policy: Partial<NftPolicyConfig> = {}): AppliedDataplane {
+  const { policy: defaults, ...config } = defaultLinuxDataplaneConfig;
+  return new AppliedDataplane(
+    openLinuxDataplane({ ...config, policy: { ...defaults, ...policy } }),
+  );
+}
+
+/** The policy table without what counts. */
+export function policyTable(): string {
+  return run("nft", "-s", "list", "table", "inet", "margay");
 }
 
 /** Milliseconds until it holds. */

@@ -9,6 +9,7 @@ import { allRoutes } from "../../support/routes.ts";
 import {
   endpointRemove,
   endpointUpdate,
+  hostEndpointUpdate,
   IN_SYNC,
   pod,
   workloadId,
@@ -55,20 +56,8 @@ test("a host endpoint is not thought to be without interface while the interface
   world.kernel.addresses = () => {
     throw new Error("kernel does not answer");
   };
-  const value = {
-    id: { endpointId: "hep" },
-    endpoint: {
-      name: "",
-      profileIds: [],
-      tiers: [],
-      untrackedTiers: [],
-      preDnatTiers: [],
-      forwardTiers: [],
-      expectedIpv4Addrs: ["10.0.0.11"],
-      expectedIpv6Addrs: [],
-    },
-  };
-  const failed = await world.send({ case: "hostEndpointUpdate", value }, IN_SYNC);
+  const hep = hostEndpointUpdate("hep", { expectedIpv4Addrs: ["10.0.0.11"] });
+  const failed = await world.send(hep, IN_SYNC);
   assert.equal(failed.complete, false);
   assert.equal(world.tableApplies, 0, "what a former life programmed stays");
   world.kernel.addresses = read;

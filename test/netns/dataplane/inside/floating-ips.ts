@@ -1,17 +1,20 @@
 /** Floating addresses on real connections: who reaches a workload by one, and as whom it is seen. */
 import type { ToDataplane, WorkloadEndpoint } from "#calc";
-import { defaultLinuxDataplaneConfig, openLinuxDataplane } from "#dataplane";
+import { defaultLinuxDataplaneConfig } from "#dataplane";
+import { gnp, policyUpdate, tier } from "../../../support/nft-world.ts";
 import { TcpPeer, type Contact } from "../../../support/tcp-peer.ts";
 import {
   ALLOW_PROFILE,
-  AppliedDataplane,
+  type AppliedDataplane,
   endpointRemove,
   endpointUpdate,
   IN_SYNC,
   makeHost,
+  openApplied,
   plug,
   plugOutside,
   pod,
+  policyTable,
   run,
 } from "../../../support/workload-host.ts";
 
@@ -39,7 +42,7 @@ export interface FloatingIpsResult {
 
 const [a, b] = [pod(1), pod(2)];
 const EXTERNAL = ["192.0.2.50", "2001:db8:5::50"] as const;
-const POLICY = { name: "egress", namespace: "", kind: "GlobalNetworkPolicy" };
+const POLICY = gnp("egress");
 const floating = (intIp: string, intIp6: string): Partial<WorkloadEndpoint> => ({
   ipv4Nat: [{ extIp: EXTERNAL[0], intIp }],
   ipv6Nat: [{ extIp: EXTERNAL[1], intIp: intIp6 }],
@@ -63,15 +66,11 @@ await peers.outside.listen(80);
 const errors: string[] = [];
 
 function open(floatingIps: boolean): AppliedDataplane {
-  const { policy } = defaultLinuxDataplaneConfig;
-  const config = { ...policy, nat: { ...policy.nat, floatingIps } };
-  return new AppliedDataplane(
-    openLinuxDataplane({ ...defaultLinuxDataplaneConfig, policy: config }),
-  );
+  return openApplied({ nat: { ...defaultLinuxDataplaneConfig.policy.nat, floatingIps } });
 }
 
 async function close(dataplane: AppliedDataplane): Promise<void> {
-  errors.push(...dataplane.results.flatMap((each) => each.errors.map(String)));
+  errors.push(...dataplane.errors);
   await dataplane.close();
 }
 
@@ -95,46 +94,23 @@ async function byAll(): Promise<Seen> {
 /** Egress of the neighbour: everything but these. */
 function denying(nets: readonly string[]): ToDataplane[] {
   return [
-    {
-      case: "activePolicyUpdate",
-      value: {
-        id: POLICY,
-        policy: {
-          inboundRules: [],
-          outboundRules: [
-            { action: "deny", ruleId: "deny", dstNet: nets },
-            { action: "allow", ruleId: "rest" },
-          ],
-          untracked: false,
-          preDnat: false,
-          namespace: "",
-          originalSelector: "all()",
-          perfHints: [],
-          tier: "default",
-        },
-      },
-    },
-    endpointUpdate(b, {
-      tiers: [
-        { name: "default", ingressPolicies: [], egressPolicies: [POLICY], defaultAction: "Deny" },
-      ],
-    }),
+    policyUpdate(POLICY, [], [{ action: "deny", dstNet: nets }, { action: "allow" }]),
+    endpointUpdate(b, { tiers: [tier("default", [], [POLICY])] }),
   ];
 }
 
-const listing = (): string => run("nft", "-s", "list", "table", "inet", "margay");
 const state = [ALLOW_PROFILE, owner, plain, IN_SYNC];
 
 let dataplane = open(false);
 await dataplane.send(...state);
 const disabled = await byAll();
-const disabledListing = listing();
+const disabledListing = policyTable();
 await close(dataplane);
 
 dataplane = open(true);
 await dataplane.send(...state);
 const enabled = await byAll();
-const table = listing();
+const listing = policyTable();
 const routes = run("ip", "route") + run("ip", "-6", "route");
 await close(dataplane);
 
@@ -164,7 +140,7 @@ const result: FloatingIpsResult = {
   disabled,
   disabledListing,
   enabled,
-  listing: table,
+  listing,
   routes,
   spoofed,
   externalDenied,
@@ -172,7 +148,7 @@ const result: FloatingIpsResult = {
   contested,
   inherited,
   restartWrites,
-  removedListing: listing() + run("ip", "route") + run("ip", "-6", "route"),
+  removedListing: policyTable() + run("ip", "route") + run("ip", "-6", "route"),
   errors,
 };
 await close(dataplane);

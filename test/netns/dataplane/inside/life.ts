@@ -1,14 +1,13 @@
 /** Routes, neighbours, sysctls and status through the life of interfaces, endpoints and the agent. */
 import { readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
-import { defaultLinuxDataplaneConfig, openLinuxDataplane } from "#dataplane";
 import {
   ALLOW_PROFILE,
-  AppliedDataplane,
   endpointRemove,
   endpointUpdate,
   IN_SYNC,
   makeHost,
+  openApplied,
   plug,
   pod,
   run,
@@ -57,8 +56,6 @@ const routed = ({ ipv4, ipv6, interfaceName }: typeof a): boolean =>
   routes6().includes(`${ipv6} dev ${interfaceName} proto 80 metric 1024`);
 const neighbours = (): string => run("ip", "neigh", "show", "nud", "permanent");
 const sysctl = (path: string): string => readFileSync(`/proc/sys/net/${path}`, "utf8").trim();
-const open = (): AppliedDataplane =>
-  new AppliedDataplane(openLinuxDataplane(defaultLinuxDataplaneConfig));
 
 /** The machine may be busy: of several repairs the quickest shows that no timer is in between. */
 async function best(what: string, ...damage: readonly string[]): Promise<number> {
@@ -75,7 +72,7 @@ plug(a);
 run("ip", "link", "add", "eth9", "type", "veth", "peer", "name", "eth9-peer");
 for (const name of ["eth9", "eth9-peer"]) run("ip", "link", "set", name, "up");
 run("ip", "route", "add", "198.51.100.0/24", "dev", "eth9", "proto", "static");
-let dataplane = open();
+let dataplane = openApplied();
 await dataplane.send(ALLOW_PROFILE, endpointUpdate(a), endpointUpdate(b));
 const untouchedBeforeInSync =
   !routed(a) && run("nft", "list", "tables") === "" && sysctl("ipv4/ip_forward") === "0";
@@ -136,13 +133,13 @@ await dataplane.close();
 const beforeRestart = routes();
 let restartWrites = -1;
 const restartMonitor = await watched("ip", ["monitor", "route", "neigh"], async () => {
-  dataplane = open();
+  dataplane = openApplied();
   const result = await dataplane.send(ALLOW_PROFILE, endpointUpdate(a), endpointUpdate(b), IN_SYNC);
   restartWrites = result.writes;
 });
 // A restart that missed a removal; another's route is none of ours.
 await dataplane.close();
-dataplane = open();
+dataplane = openApplied();
 await dataplane.send(ALLOW_PROFILE, endpointUpdate(a), IN_SYNC);
 const staleRemoved = !routes().includes(b.ipv4) && !neighbours().includes(b.ipv4) && routed(a);
 const foreignKept = routes().includes("198.51.100.0/24 dev eth9 proto static");
@@ -179,7 +176,7 @@ const result: LifeResult = {
   gatewayYields,
   gatewayReturns: true,
   removed: `${routes()}${routes6()}${neighbours()}${[...dataplane.statuses.keys()].join()}`,
-  errors: dataplane.results.flatMap(({ errors }) => errors.map(String)),
+  errors: dataplane.errors,
 };
 await dataplane.close();
 process.stdout.write(JSON.stringify(result), () => process.exit(0));

@@ -1,16 +1,18 @@
 /** Outgoing NAT by pools and settings, on real connections: as whom does the outside see a workload? */
 import type { ToDataplane } from "#calc";
-import { defaultLinuxDataplaneConfig, openLinuxDataplane, type NatConfig } from "#dataplane";
+import { defaultLinuxDataplaneConfig, type NatConfig } from "#dataplane";
 import { TcpPeer } from "../../../support/tcp-peer.ts";
 import {
   ALLOW_PROFILE,
-  AppliedDataplane,
+  type AppliedDataplane,
   endpointUpdate,
   IN_SYNC,
   makeHost,
+  openApplied,
   plug,
   plugOutside,
   pod,
+  policyTable,
   run,
   UPLINK,
   within,
@@ -75,11 +77,7 @@ await outside.listen(80);
 const errors: string[] = [];
 
 function open(nat: Partial<NatConfig> = {}): AppliedDataplane {
-  const { policy } = defaultLinuxDataplaneConfig;
-  const config = { ...policy, nat: { ...policy.nat, ...nat } };
-  return new AppliedDataplane(
-    openLinuxDataplane({ ...defaultLinuxDataplaneConfig, policy: config }),
-  );
+  return openApplied({ nat: { ...defaultLinuxDataplaneConfig.policy.nat, ...nat } });
 }
 
 async function seen({ ipv4, ipv6 }: { ipv4: string; ipv6: string }): Promise<string[]> {
@@ -88,7 +86,7 @@ async function seen({ ipv4, ipv6 }: { ipv4: string; ipv6: string }): Promise<str
 }
 
 async function close(dataplane: AppliedDataplane): Promise<void> {
-  errors.push(...dataplane.results.flatMap((each) => each.errors.map(String)));
+  errors.push(...dataplane.errors);
   await dataplane.close();
 }
 
@@ -101,15 +99,14 @@ async function reopened<T>(nat: Partial<NatConfig>, act: (it: AppliedDataplane) 
   return result;
 }
 
-const listing = (): string => run("nft", "-s", "list", "table", "inet", "margay");
-const hasChain = (): boolean => /type nat|ip-pools|nat-pools/.test(listing());
+const hasChain = (): boolean => /type nat|ip-pools|nat-pools/.test(policyTable());
 
 let dataplane = open();
 await dataplane.send(ALLOW_PROFILE, endpointUpdate(client), ...pools(false), IN_SYNC);
 const chainBefore = hasChain();
 const withoutPool = await seen(UPLINK.outside);
 await dataplane.send(...pools(true));
-const whole = listing();
+const whole = policyTable();
 const natted = await seen(UPLINK.outside);
 const otherPool = await seen(OTHER);
 await close(dataplane);
@@ -128,7 +125,7 @@ for (const chain of [
   "postrouting-nat-outgoing",
 ]) {
   run("nft", "flush", "chain", "inet", "margay", chain);
-  times.push(await within(10_000, `${chain} is whole`, () => listing() === whole));
+  times.push(await within(10_000, `${chain} is whole`, () => policyTable() === whole));
 }
 const repaired = await seen(UPLINK.outside);
 await dataplane.send(...pools(false));

@@ -1,15 +1,16 @@
 /** Hand-written messages in, real packets out: policy by IP set, over both families. */
 import type { ToDataplane } from "#calc";
-import { defaultLinuxDataplaneConfig, openLinuxDataplane } from "#dataplane";
+import { gnp, policyUpdate, tier } from "../../../support/nft-world.ts";
 import { TcpPeer, type Outcome } from "../../../support/tcp-peer.ts";
 import {
   ALLOW_PROFILE,
-  AppliedDataplane,
   endpointUpdate,
   IN_SYNC,
   makeHost,
+  openApplied,
   plug,
   pod,
+  policyTable,
   run,
   within,
 } from "../../../support/workload-host.ts";
@@ -28,7 +29,7 @@ export interface PacketsResult {
 }
 
 const SET = "s:clients";
-const POLICY = { name: "web", namespace: "", kind: "GlobalNetworkPolicy" };
+const POLICY = gnp("web");
 const [client, server] = [pod(1), pod(2)];
 const delta = (addedMembers: string[], removedMembers: string[]): ToDataplane => ({
   case: "ipsetDeltaUpdate",
@@ -40,40 +41,20 @@ plug(client);
 plug(server);
 const peers = [new TcpPeer("/run/netns/pod1"), new TcpPeer("/run/netns/pod2")] as const;
 await Promise.all(peers.flatMap((peer) => [peer.listen(80), peer.listen(81)]));
-const dataplane = new AppliedDataplane(openLinuxDataplane(defaultLinuxDataplaneConfig));
+const dataplane = openApplied();
 await dataplane.send(
   { case: "ipsetUpdate", value: { id: SET, type: "NET", members: [] } },
-  {
-    case: "activePolicyUpdate",
-    value: {
-      id: POLICY,
-      policy: {
-        inboundRules: [
-          {
-            action: "allow",
-            ruleId: "web",
-            protocol: { name: "tcp" },
-            dstPorts: [{ first: 80, last: 80 }],
-            srcIpSetIds: [SET],
-          },
-        ],
-        outboundRules: [],
-        untracked: false,
-        preDnat: false,
-        namespace: "",
-        originalSelector: "all()",
-        perfHints: [],
-        tier: "default",
-      },
+  policyUpdate(POLICY, [
+    {
+      action: "allow",
+      protocol: { name: "tcp" },
+      dstPorts: [{ first: 80, last: 80 }],
+      srcIpSetIds: [SET],
     },
-  },
+  ]),
   ALLOW_PROFILE,
   endpointUpdate(client),
-  endpointUpdate(server, {
-    tiers: [
-      { name: "default", ingressPolicies: [POLICY], egressPolicies: [], defaultAction: "Deny" },
-    ],
-  }),
+  endpointUpdate(server, { tiers: [tier("default", [POLICY])] }),
   IN_SYNC,
 );
 const to = async (port: number): Promise<Outcome[]> => [
@@ -92,7 +73,7 @@ await dataplane.send(delta([], members));
 const afterRemoval = await to(80);
 const reverse = [await peers[1].connect(client.ipv4, 81), await peers[1].connect(client.ipv6, 81)];
 const result: PacketsResult = {
-  errors: dataplane.results.flatMap(({ errors }) => errors.map(String)),
+  errors: dataplane.errors,
   before,
   allowed,
   otherPort,
@@ -117,7 +98,7 @@ async function repaired(verb: string): Promise<number> {
 /** Without counters and handles. */
 function ruleset(): string {
   try {
-    return run("nft", "-s", "list", "table", "inet", "margay");
+    return policyTable();
   } catch {
     return "";
   }

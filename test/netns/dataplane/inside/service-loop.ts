@@ -1,16 +1,19 @@
 /** Service addresses without a service, and Reject as the answer of policy: what a caller notices. */
-import { defaultLinuxDataplaneConfig, openLinuxDataplane, type NftPolicyConfig } from "#dataplane";
+import type { NftPolicyConfig } from "#dataplane";
+import { gnp, policyUpdate, tier } from "../../../support/nft-world.ts";
 import { TcpPeer, type Outcome } from "../../../support/tcp-peer.ts";
 import {
   ALLOW_PROFILE,
-  AppliedDataplane,
+  type AppliedDataplane,
   endpointUpdate,
+  hostEndpointUpdate,
   IN_SYNC,
   makeHost,
+  openApplied,
   plug,
   plugOutside,
   pod,
-  run,
+  policyTable,
 } from "../../../support/workload-host.ts";
 
 /** Over IPv4 and IPv6. */
@@ -37,7 +40,7 @@ export interface ServiceLoopResult {
 const SERVICE = ["10.96.0.1", "fd96::1"] as const;
 const BESIDES = ["10.97.0.1", "fd97::1"] as const;
 const [client, server] = [pod(1), pod(2)];
-const POLICY = { name: "nothing", namespace: "", kind: "GlobalNetworkPolicy" };
+const POLICY = gnp("nothing");
 
 makeHost();
 plug(client);
@@ -74,62 +77,21 @@ async function under<T>(
   config: Partial<NftPolicyConfig>,
   act: (dataplane: AppliedDataplane) => Promise<T>,
 ): Promise<T> {
-  const policy = { ...defaultLinuxDataplaneConfig.policy, ...config };
-  const dataplane = new AppliedDataplane(
-    openLinuxDataplane({ ...defaultLinuxDataplaneConfig, policy }),
-  );
+  const dataplane = openApplied(config);
   await dataplane.send(ALLOW_PROFILE, endpointUpdate(client), endpointUpdate(server), IN_SYNC);
   const result = await act(dataplane);
-  errors.push(...dataplane.results.flatMap((each) => each.errors.map(String)));
+  errors.push(...dataplane.errors);
   await dataplane.close();
   return result;
 }
 
 /** A policy that lets nothing in, nor out, on the server and on the uplink. */
 async function forbidden(dataplane: AppliedDataplane): Promise<readonly Outcomes[]> {
-  const tiers = [
-    {
-      name: "default",
-      ingressPolicies: [POLICY],
-      egressPolicies: [],
-      defaultAction: "Deny" as const,
-    },
-  ];
-  const both = tiers.map((tier) => ({ ...tier, egressPolicies: [POLICY] }));
+  const denial = { action: "deny", protocol: { name: "tcp" } } as const;
   await dataplane.send(
-    {
-      case: "activePolicyUpdate",
-      value: {
-        id: POLICY,
-        policy: {
-          inboundRules: [{ action: "deny", ruleId: "in", protocol: { name: "tcp" } }],
-          outboundRules: [{ action: "deny", ruleId: "out", protocol: { name: "tcp" } }],
-          untracked: false,
-          preDnat: false,
-          namespace: "",
-          originalSelector: "all()",
-          perfHints: [],
-          tier: "default",
-        },
-      },
-    },
-    endpointUpdate(server, { tiers }),
-    {
-      case: "hostEndpointUpdate",
-      value: {
-        id: { endpointId: "uplink" },
-        endpoint: {
-          name: "eth0",
-          profileIds: [],
-          tiers: both,
-          untrackedTiers: [],
-          preDnatTiers: [],
-          forwardTiers: [],
-          expectedIpv4Addrs: [],
-          expectedIpv6Addrs: [],
-        },
-      },
-    },
+    policyUpdate(POLICY, [denial], [denial]),
+    endpointUpdate(server, { tiers: [tier("default", [POLICY])] }),
+    hostEndpointUpdate("uplink", { name: "eth0", tiers: [tier("default", [POLICY], [POLICY])] }),
   );
   return [
     await to([server.ipv4, server.ipv6]),
@@ -138,15 +100,14 @@ async function forbidden(dataplane: AppliedDataplane): Promise<readonly Outcomes
   ];
 }
 
-const listing = (): string => run("nft", "-s", "list", "table", "inet", "margay");
 const loop = await under({}, async (dataplane) => {
   const unknown = await to(SERVICE);
   await dataplane.send(SERVICES);
   const dropped = await to(SERVICE);
   const besides = await to(BESIDES);
-  const table = listing();
+  const listing = policyTable();
   await dataplane.send(services([]));
-  return { unknown, dropped, besides, listing: table, emptied: listing() };
+  return { unknown, dropped, besides, listing, emptied: policyTable() };
 });
 const rejected = await under({ serviceLoopPrevention: "Reject" }, async (dataplane) => {
   await dataplane.send(SERVICES);

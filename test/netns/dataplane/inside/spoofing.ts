@@ -1,12 +1,11 @@
 /** Sources that a workload may send from, and those that it may not, with real packets. */
-import { defaultLinuxDataplaneConfig, openLinuxDataplane } from "#dataplane";
 import { PacketThread } from "../../../support/packet-thread.ts";
 import {
   ALLOW_PROFILE,
-  AppliedDataplane,
   endpointUpdate,
   IN_SYNC,
   makeHost,
+  openApplied,
   plug,
   plugOutside,
   pod,
@@ -33,10 +32,7 @@ const errors: string[] = [];
 let tag = 0;
 
 async function arrived(workloadSourceSpoofing: "Any" | "Disabled"): Promise<string[]> {
-  const policy = { ...defaultLinuxDataplaneConfig.policy, workloadSourceSpoofing };
-  const dataplane = new AppliedDataplane(
-    openLinuxDataplane({ ...defaultLinuxDataplaneConfig, policy }),
-  );
+  const dataplane = openApplied({ workloadSourceSpoofing });
   const allowSpoofedSourcePrefixes = ["10.7.0.0/16", "fd07::/16"];
   await dataplane.send(
     ALLOW_PROFILE,
@@ -54,7 +50,7 @@ async function arrived(workloadSourceSpoofing: "Any" | "Disabled"): Promise<stri
     );
   }
   const tags = new Set(await outside.collect(60));
-  errors.push(...dataplane.results.flatMap((each) => each.errors.map(String)));
+  errors.push(...dataplane.errors);
   await dataplane.close();
   return [...byTag].flatMap(([each, src]) => (tags.has(each) ? src : []));
 }

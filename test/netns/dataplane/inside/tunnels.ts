@@ -1,12 +1,14 @@
 /** Tunnel packets from hosts of the cluster and from others, with and without policy of the host. */
 import type { ToDataplane } from "#calc";
-import { defaultLinuxDataplaneConfig, openLinuxDataplane } from "#dataplane";
 import { PacketThread, type RawFlow } from "../../../support/packet-thread.ts";
 import {
-  AppliedDataplane,
+  type AppliedDataplane,
+  hostEndpointUpdate,
   IN_SYNC,
   makeHost,
+  openApplied,
   plugOutside,
+  policyTable,
   run,
   UPLINK,
 } from "../../../support/workload-host.ts";
@@ -116,45 +118,24 @@ const peers: ToDataplane[] = [
     },
   },
 ];
-const closed: ToDataplane = {
-  case: "hostEndpointUpdate",
-  value: {
-    id: { endpointId: "uplink" },
-    endpoint: {
-      name: "eth0",
-      profileIds: [],
-      tiers: [],
-      untrackedTiers: [],
-      preDnatTiers: [],
-      forwardTiers: [],
-      expectedIpv4Addrs: [],
-      expectedIpv6Addrs: [],
-    },
-  },
-};
-
-function open(externalNodes: readonly string[] = []): AppliedDataplane {
-  const policy = { ...defaultLinuxDataplaneConfig.policy, externalNodes };
-  return new AppliedDataplane(openLinuxDataplane({ ...defaultLinuxDataplaneConfig, policy }));
-}
+const closed = hostEndpointUpdate("uplink", { name: "eth0" });
 
 async function close(dataplane: AppliedDataplane): Promise<void> {
-  errors.push(...dataplane.results.flatMap((each) => each.errors.map(String)));
+  errors.push(...dataplane.errors);
   await dataplane.close();
 }
 
-const listing = (): string => run("nft", "-s", "list", "table", "inet", "margay");
 // What resolves neighbours must not be policed away later.
 run("ip", "-n", "outside", "-6", "addr", "add", `${OTHERS[1]}/64`, "dev", "eth0", "nodad");
 await arrived();
-let dataplane = open();
+let dataplane = openApplied();
 await dataplane.send(encapsulation(false, false), ...peers, IN_SYNC);
 const off = await arrived();
 await dataplane.send(encapsulation(true, true));
 const on = await arrived();
-const table = listing();
+const listing = policyTable();
 await close(dataplane);
-dataplane = open();
+dataplane = openApplied();
 const { writes } = await dataplane.send(encapsulation(true, true), ...peers, IN_SYNC);
 await dataplane.send(encapsulation(true, false));
 const onIpipOnly = await arrived();
@@ -162,9 +143,9 @@ await dataplane.send(closed, encapsulation(true, true));
 const policed = await arrived();
 await dataplane.send(encapsulation(false, false));
 const policedOff = await arrived();
-const emptied = listing();
+const emptied = policyTable();
 await close(dataplane);
-dataplane = open(["10.0.0.98/32"]);
+dataplane = openApplied({ externalNodes: ["10.0.0.98/32"] });
 await dataplane.send(encapsulation(true, true), ...peers, IN_SYNC);
 const result: TunnelsResult = {
   off,
@@ -174,7 +155,7 @@ const result: TunnelsResult = {
   policed,
   policedOff,
   restartWrites: writes,
-  listing: table,
+  listing,
   emptied,
   errors,
 };
