@@ -6,8 +6,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { ToDataplane } from "#calc";
 import { readRecording, type ApplyResult, type Dataplane } from "#dataplane";
-import { flushLogs, logger } from "#log";
-import type { Claim } from "#netlink";
+import { logger } from "#log";
 import { inputError, MargayError, messageOf, systemError } from "#std";
 import {
   resolveConfig,
@@ -18,7 +17,7 @@ import {
 import { makeDataplane } from "./dataplane.ts";
 import { Pipeline } from "./pipeline.ts";
 import { applyLogConfig } from "./run.ts";
-import { claimHost } from "./sole-agent.ts";
+import { asSoleAgent } from "./sole-agent.ts";
 
 const log = logger("felix.replay");
 /** What cannot be programmed in this time will not be by `--once`. */
@@ -45,21 +44,7 @@ export async function replay(options: ReplayOptions): Promise<number> {
       payloadFields: unknownPayloads,
     });
   }
-  const stopping = new AbortController();
-  const onSignal = (): void => stopping.abort();
-  process.on("SIGTERM", onSignal).on("SIGINT", onSignal);
-  let claim: Claim | undefined;
-  try {
-    if (config.values.UseInternalDataplaneDriver) {
-      claim = await claimHost(stopping.signal);
-      if (claim === undefined) return 0;
-    }
-    return await program(config, messages, options.once, stopping.signal);
-  } finally {
-    claim?.release();
-    process.off("SIGTERM", onSignal).off("SIGINT", onSignal);
-    flushLogs();
-  }
+  return asSoleAgent(config, (stopping) => program(config, messages, options.once, stopping));
 }
 
 /** What the recorded agent was configured with, below what this host says. */

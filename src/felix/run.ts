@@ -6,8 +6,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { CalcGraph } from "#calc";
 import { RecordedDataplane, StreamRecorder, type Dataplane } from "#dataplane";
 import { openDatastore, type Datastore, type DatastoreSettings } from "#datastore";
-import { configureLogging, flushLogs, logger, logLevelOf, type LogLevel } from "#log";
-import type { Claim } from "#netlink";
+import { configureLogging, logger, logLevelOf, type LogLevel } from "#log";
 import { MargayError, messageOf, unreachable } from "#std";
 import { startSyncer } from "#sync";
 import { Agent, type AgentEnd } from "./agent.ts";
@@ -16,7 +15,7 @@ import { resolveConfig, type FelixConfig, type RawSources } from "./config/resol
 import { makeDataplane } from "./dataplane.ts";
 import { initialiseEmbeddedStore } from "./first-start.ts";
 import { Observers } from "./observers.ts";
-import { claimHost } from "./sole-agent.ts";
+import { asSoleAgent } from "./sole-agent.ts";
 
 const log = logger("felix");
 
@@ -43,30 +42,15 @@ export async function runAgent(options: RunOptions): Promise<number> {
   const settings = datastoreSettings(config, options.environment);
   const hostname = config.values.FelixHostname;
   log.info("starting", { hostname, datastore: settings.type, pid: process.pid });
-  const stopping = new AbortController();
-  const onSignal = (): void => stopping.abort();
-  process.on("SIGTERM", onSignal).on("SIGINT", onSignal);
-  let claim: Claim | undefined;
   try {
-    // Another program's dataplane is not this kernel.
-    if (config.values.UseInternalDataplaneDriver) {
-      claim = await claimHost(stopping.signal);
-      if (claim === undefined) return 0;
-    }
-    const store = await openWithRetry(settings, stopping.signal);
-    if (store === undefined) return 0;
-    return await runWith(options, {
-      store,
-      embedded: settings.type === "embedded",
-      config,
-      stopping: stopping.signal,
-      recorder,
+    return await asSoleAgent(config, async (stopping) => {
+      const store = await openWithRetry(settings, stopping);
+      if (store === undefined) return 0;
+      const embedded = settings.type === "embedded";
+      return runWith(options, { store, embedded, config, stopping, recorder });
     });
   } finally {
     recorder?.close();
-    claim?.release();
-    process.off("SIGTERM", onSignal).off("SIGINT", onSignal);
-    flushLogs();
   }
 }
 
