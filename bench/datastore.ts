@@ -2,21 +2,18 @@
  * The stores: `margay datastore` over its socket and over TCP, and in the process itself, beside a
  * real etcd on the same disk in the same run. The floor of a put is one flush of the disk.
  */
-import { execFile, spawn } from "node:child_process";
-import { once } from "node:events";
+import { execFile } from "node:child_process";
 import { closeSync, fdatasyncSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
-import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { EtcdClient, EtcdDatastore, openDatastore } from "#datastore";
+import { openDatastore } from "#datastore";
 import { drive, type DriverResult } from "./datastore/store-driver.ts";
 import { drawTable, type Figure, type Suite } from "./support/figures.ts";
+import { withEtcd, withMargay } from "./support/servers.ts";
 
 const DRIVER = fileURLToPath(new URL("datastore/store-driver.ts", import.meta.url));
-const MAIN = fileURLToPath(new URL("../src/main.ts", import.meta.url));
 const run = promisify(execFile);
 
 export const suite: Suite = {
@@ -25,8 +22,11 @@ export const suite: Suite = {
     const dir = mkdtempSync(join(tmpdir(), "mgy-bench-ds-"));
     try {
       const flush = flushMs(dir);
-      const etcd = await besideEtcd(dir);
-      const [socket, tcp] = await besideOurs(dir);
+      const etcd = await withEtcd(dir, driver);
+      const { socket, tcp } = await withMargay(dir, async (socketUrl, tcpUrl) => ({
+        socket: await driver(socketUrl),
+        tcp: await driver(tcpUrl),
+      }));
       const own = await inProcess(dir);
       return figures({ flush, etcd, socket, tcp, own });
     } finally {
@@ -49,45 +49,6 @@ function flushMs(dir: string): number {
   return times.toSorted((a, b) => a - b)[100] ?? Number.NaN;
 }
 
-async function besideEtcd(dir: string): Promise<DriverResult> {
-  const [client, peer] = [await freePort(), await freePort()];
-  const url = `http://127.0.0.1:${client}`;
-  const peerUrl = `http://127.0.0.1:${peer}`;
-  return await withServer(
-    "etcd",
-    [
-      "--data-dir",
-      join(dir, "etcd"),
-      "--log-level",
-      "error",
-      "--logger",
-      "zap",
-      "--listen-client-urls",
-      url,
-      "--advertise-client-urls",
-      url,
-      "--listen-peer-urls",
-      peerUrl,
-      "--initial-advertise-peer-urls",
-      peerUrl,
-      "--initial-cluster",
-      `default=${peerUrl}`,
-    ],
-    url,
-    () => driver(url),
-  );
-}
-
-async function besideOurs(dir: string): Promise<readonly [DriverResult, DriverResult]> {
-  const data = join(dir, "margay");
-  const url = `http://127.0.0.1:${await freePort()}`;
-  const args = [MAIN, "datastore", "--data-dir", data, "--listen-client-urls", url];
-  return await withServer(process.execPath, args, url, async () => {
-    const socket = await driver(`unix://${join(data, "margay.sock")}`);
-    return [socket, await driver(url)] as const;
-  });
-}
-
 async function inProcess(dir: string): Promise<DriverResult> {
   const dataDir = join(dir, "own");
   const store = await openDatastore({ type: "embedded", embedded: { dataDir } }, { serve: true });
@@ -98,51 +59,9 @@ async function inProcess(dir: string): Promise<DriverResult> {
   }
 }
 
-async function withServer<T>(
-  program: string,
-  args: readonly string[],
-  url: string,
-  use: () => Promise<T>,
-): Promise<T> {
-  const child = spawn(program, args, { stdio: "ignore" });
-  const gone = once(child, "exit");
-  try {
-    await answers(url);
-    return await use();
-  } finally {
-    child.kill("SIGTERM");
-    await gone;
-  }
-}
-
-async function answers(url: string): Promise<void> {
-  const store = new EtcdDatastore(new EtcdClient({ endpoints: [url] }));
-  try {
-    for (let i = 0; ; i++) {
-      try {
-        await store.get("/warm");
-        return;
-      } catch (error) {
-        if (i > 200) throw error;
-      }
-      await sleep(50);
-    }
-  } finally {
-    await store.close();
-  }
-}
-
 async function driver(endpoint: string): Promise<DriverResult> {
   const { stdout } = await run(process.execPath, [DRIVER, endpoint]);
   return JSON.parse(stdout) as DriverResult;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  return port;
 }
 
 interface Measured {

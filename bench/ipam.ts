@@ -3,21 +3,17 @@
  * embedded store over its socket and on etcd. The floor is two bare conditional puts in a row, which
  * is what an address is made of: its handle, then its block.
  */
-import { execFile, spawn } from "node:child_process";
-import { once } from "node:events";
+import { execFile } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
-import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { EtcdClient, EtcdDatastore } from "#datastore";
 import { drawTable, type Figure, type Suite } from "./support/figures.ts";
+import { withEtcd, withMargay } from "./support/servers.ts";
 import type { IpamTold } from "./ipam/ipam-driver.ts";
 
 const DRIVER = fileURLToPath(new URL("ipam/ipam-driver.ts", import.meta.url));
-const MAIN = fileURLToPath(new URL("../src/main.ts", import.meta.url));
 const WRITERS = 8;
 /** Of eight writers together. */
 const TOGETHER = 2000;
@@ -35,54 +31,14 @@ export const suite: Suite = {
   async run(): Promise<readonly Figure[]> {
     const dir = mkdtempSync(join(tmpdir(), "mgy-bench-ipam-"));
     try {
-      const etcd = await besideEtcd(dir);
-      const ours = await besideOurs(dir);
+      const etcd = await withEtcd(dir, measure);
+      const ours = await withMargay(dir, measure);
       return [...figures("embedded", ours), ...figures("etcd", etcd)];
     } finally {
       rmSync(dir, { recursive: true, force: true });
     }
   },
 };
-
-async function besideEtcd(dir: string): Promise<Measured> {
-  const url = `http://127.0.0.1:${await freePort()}`;
-  const peerUrl = `http://127.0.0.1:${await freePort()}`;
-  const flags: Readonly<Record<string, string>> = {
-    "data-dir": join(dir, "etcd"),
-    "log-level": "error",
-    logger: "zap",
-    "listen-client-urls": url,
-    "advertise-client-urls": url,
-    "listen-peer-urls": peerUrl,
-    "initial-advertise-peer-urls": peerUrl,
-    "initial-cluster": `default=${peerUrl}`,
-  };
-  const args = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, value]);
-  return await withServer("etcd", args, url, url);
-}
-
-async function besideOurs(dir: string): Promise<Measured> {
-  const data = join(dir, "margay");
-  const url = `unix://${join(data, "margay.sock")}`;
-  return await withServer(process.execPath, [MAIN, "datastore", "--data-dir", data], url, url);
-}
-
-async function withServer(
-  program: string,
-  args: readonly string[],
-  url: string,
-  driveUrl: string,
-): Promise<Measured> {
-  const child = spawn(program, args, { stdio: "ignore" });
-  const gone = once(child, "exit");
-  try {
-    await answers(url);
-    return await measure(driveUrl);
-  } finally {
-    child.kill("SIGTERM");
-    await gone;
-  }
-}
 
 async function measure(url: string): Promise<Measured> {
   const alone = await driver(url, "alone", "200");
@@ -126,29 +82,6 @@ function figures(where: string, measured: Measured): readonly Figure[] {
     },
     { what: `${where}: duplicates, 8 writers`, unit: "", ours: duplicates, target: 0 },
   ];
-}
-
-async function answers(url: string): Promise<void> {
-  for (let i = 0; ; i++) {
-    const store = new EtcdDatastore(new EtcdClient({ endpoints: [url] }));
-    try {
-      await store.get("/warm");
-      return;
-    } catch (error) {
-      if (i > 200) throw error;
-    } finally {
-      await store.close();
-    }
-    await sleep(50);
-  }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  return port;
 }
 
 if (import.meta.main) {
