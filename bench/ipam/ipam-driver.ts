@@ -22,13 +22,7 @@ const HOSTS = 8;
 const [url = "", name = "", countText = "0", startText = "0"] = process.argv.slice(2);
 const count = Number(countText);
 const store = new EtcdDatastore(new EtcdClient({ endpoints: [url] }));
-const ipam = new Ipam(store, {
-  nowMs: () => Date.now(),
-  random: Math.random,
-  sleep: async (ms) => {
-    await sleep(ms);
-  },
-});
+const ipam = new Ipam(store);
 
 const told = name === "alone" ? await alone() : await together();
 await store.close();

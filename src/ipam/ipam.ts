@@ -2,6 +2,7 @@
  * Address management over a datastore: any number of processes on any number of hosts may use it at
  * once, together with Calico's own. All truth is in the datastore; nothing is cached.
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Datastore, Revision } from "#datastore";
 import {
   cidrContains,
@@ -50,6 +51,7 @@ import {
   type ReleaseRequest,
 } from "./release.ts";
 
+/** Default: those of the system. */
 export interface IpamOptions {
   /** Milliseconds since 1970. */
   readonly nowMs: () => number;
@@ -91,6 +93,14 @@ export interface IpAssignment {
   readonly sequenceNumber: bigint | undefined;
 }
 
+const SYSTEM: IpamOptions = {
+  nowMs: () => Date.now(),
+  random: Math.random,
+  sleep: async (ms) => {
+    await sleep(ms);
+  },
+};
+
 const NOTHING: FamilyResult = { assigned: [], reasons: [] };
 
 export class Ipam {
@@ -99,7 +109,7 @@ export class Ipam {
   readonly #context: IpamContext;
   readonly #records: Records;
 
-  constructor(store: Datastore, options: IpamOptions) {
+  constructor(store: Datastore, options: IpamOptions = SYSTEM) {
     this.#records = new Records(store);
     this.#context = { ...options, records: this.#records, onConflict: () => void this.conflicts++ };
   }
@@ -116,7 +126,7 @@ export class Ipam {
     try {
       return { ipv4: first, ipv6: await this.#assignFamily(request, 6, ipv6) };
     } catch (error) {
-      await this.release(first.assigned.map(({ ip }) => ({ ip, handle: request.handle })));
+      await this.#undo(first.assigned, request.handle);
       throw error;
     }
   }

@@ -2,20 +2,13 @@
  * A process that assigns addresses and releases a third of them: `URL HOST NAME COUNT`. Prints what it
  * still holds, as JSON.
  */
-import { setTimeout as sleep } from "node:timers/promises";
 import { EtcdClient, EtcdDatastore } from "#datastore";
 import { formatIp } from "#ip";
 import { Ipam } from "#ipam";
 
 const [url = "", host = "", name = "", count = "0"] = process.argv.slice(2);
 const store = new EtcdDatastore(new EtcdClient({ endpoints: [url] }));
-const ipam = new Ipam(store, {
-  nowMs: () => Date.now(),
-  random: Math.random,
-  sleep: async (ms) => {
-    await sleep(ms);
-  },
-});
+const ipam = new Ipam(store);
 const kept: [string, string][] = [];
 let released = 0;
 for (let at = 0; at < Number(count); at++) {

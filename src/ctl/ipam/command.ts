@@ -1,5 +1,6 @@
 /** `margay ipam`: the command line, the datastore, and the exit code. */
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { Ipam } from "#ipam";
 import { MargayError, messageOf } from "#std";
 import type { Client } from "../client.ts";
 import type { CtlIo } from "../run.ts";
@@ -11,7 +12,7 @@ import {
   type ConfigureOptions,
 } from "./assign.ts";
 import { checkCommand, type CheckOptions } from "./check.ts";
-import { newIpam, type IpamCommandContext } from "./context.ts";
+import type { IpamCommandContext } from "./context.ts";
 import { releaseCommand, type ReleaseOptions } from "./release.ts";
 import { showCommand, type ShowOptions } from "./show.ts";
 import { splitCommand, type SplitOptions } from "./split.ts";
@@ -69,7 +70,7 @@ async function withClient(
   const client: Client = await io.connect(config);
   try {
     const out = (text: string): void => void io.stdout.write(text);
-    return await run({ client, ipam: newIpam(client), nowMs: Date.now(), out });
+    return await run({ client, ipam: new Ipam(client.store), nowMs: Date.now(), out });
   } finally {
     await client.store.close();
   }

@@ -1,6 +1,5 @@
 /** What each of IPAM's commands gets. */
-import { setTimeout as sleep } from "node:timers/promises";
-import { Ipam } from "#ipam";
+import type { Ipam } from "#ipam";
 import { tryParseIp, type Ip } from "#ip";
 import { inputError } from "#std";
 import type { Client } from "../client.ts";
@@ -10,16 +9,6 @@ export interface IpamCommandContext {
   readonly ipam: Ipam;
   readonly nowMs: number;
   readonly out: (text: string) => void;
-}
-
-export function newIpam(client: Client): Ipam {
-  return new Ipam(client.store, {
-    nowMs: () => Date.now(),
-    random: Math.random,
-    sleep: async (ms) => {
-      await sleep(ms);
-    },
-  });
 }
 
 /** Throws `bad-ip`. */
