@@ -78,8 +78,10 @@ function checkBool(value: unknown, context: Context): unknown {
 }
 
 function compileString(spec: StringSpec): Checker {
-  const { oneOf, anyCase = false } = spec;
-  const format: Format | undefined = spec.format === undefined ? undefined : FORMATS[spec.format];
+  const { oneOf, anyCase = false, maxLength = Infinity } = spec;
+  const formats = [spec.format, spec.manifestFormat].map((name) =>
+    name === undefined ? undefined : FORMATS[name],
+  );
   const exact = oneOf === undefined ? undefined : new Set(oneOf);
   const folded = oneOf === undefined ? undefined : new Set(oneOf.map((one) => one.toLowerCase()));
   return (value, context) => {
@@ -95,17 +97,30 @@ function compileString(spec: StringSpec): Checker {
         return undefined;
       }
     }
-    if (format !== undefined && !format.valid(value)) {
-      context.report(format.constraint, {
-        message: format.explain?.(value) ?? `${JSON.stringify(value)} is not valid`,
-        value,
-        allowed: format.explain === undefined ? format.allowed : undefined,
-        hint: format.hint?.(value),
+    if (value.length > maxLength && context.isManifest) {
+      context.report("limit", {
+        message: `is ${value.length} characters long`,
+        allowed: `at most ${maxLength} characters`,
       });
       return undefined;
     }
-    return value;
+    const broken = formats.find(
+      (format, index) =>
+        format !== undefined && (index === 0 || context.isManifest) && !format.valid(value),
+    );
+    if (broken === undefined) return value;
+    reportFormat(broken, value, context);
+    return undefined;
   };
+}
+
+function reportFormat(format: Format, value: string, context: Context): void {
+  context.report(format.constraint, {
+    message: format.explain?.(value) ?? `${JSON.stringify(value)} is not valid`,
+    value,
+    allowed: format.explain === undefined ? format.allowed : undefined,
+    hint: format.hint?.(value),
+  });
 }
 
 function reportNotText(value: unknown, context: Context): void {
@@ -162,7 +177,7 @@ function compileNumber(spec: NumberSpec): Checker {
 
 function compileList(spec: ListSpec): Checker {
   const item = compile(spec.of);
-  const { unique = false } = spec;
+  const { unique = false, uniqueInManifest = false, maxItems = Infinity } = spec;
   return (value, context) => {
     if (!Array.isArray(value)) {
       context.report("type", {
@@ -170,6 +185,14 @@ function compileList(spec: ListSpec): Checker {
         value,
         allowed: "a list",
         hint: typeof value === "string" ? `did you mean [${value}]?` : undefined,
+      });
+      return undefined;
+    }
+    if (value.length > maxItems && context.isManifest) {
+      context.report("limit", {
+        message: `has ${value.length} entries`,
+        allowed: `at most ${maxItems}`,
+        hint: "split it",
       });
       return undefined;
     }
@@ -181,7 +204,8 @@ function compileList(spec: ListSpec): Checker {
       context.path.pop();
     }
     if (context.errors.length !== faults) return undefined;
-    if (unique && new Set(result).size !== result.length) reportRepeats(result, context);
+    const mustBeUnique = unique || (uniqueInManifest && context.isManifest);
+    if (mustBeUnique && new Set(result).size !== result.length) reportRepeats(result, context);
     return result;
   };
 }
@@ -217,9 +241,9 @@ function compileMap(spec: MapSpec): Checker {
 
 function checkEntry(spec: MapSpec, key: string, content: unknown, context: Context): boolean {
   // A key that JavaScript treats as special can be no label, and would vanish from the copy.
-  if (key === "__proto__" || (spec.keys === "label-key" && !isLabelKey(key))) {
+  if (key === "__proto__" || !isKeyOf(spec, key, context)) {
     context.report("label-key", {
-      message: `${JSON.stringify(key)} is no label key`,
+      message: `${JSON.stringify(key)} is no ${spec.keys === "label-key" ? "label" : "annotation"} key`,
       value: key,
       allowed:
         "[prefix/]name of letters, digits, - _ . that begins and ends with a letter or digit",
@@ -233,7 +257,8 @@ function checkEntry(spec: MapSpec, key: string, content: unknown, context: Conte
     context.path.pop();
     return false;
   }
-  if (spec.values === "label-value" && !isLabelValue(content)) {
+  const free = spec.manifestsOnly === true && !context.isManifest;
+  if (!free && spec.values === "label-value" && !isLabelValue(content)) {
     context.report("label-value", {
       message: `${JSON.stringify(content)} is no label value`,
       value: content,
@@ -243,6 +268,11 @@ function checkEntry(spec: MapSpec, key: string, content: unknown, context: Conte
     return false;
   }
   return true;
+}
+
+function isKeyOf({ keys, manifestsOnly = false }: MapSpec, key: string, context: Context): boolean {
+  if (keys === "text" || (manifestsOnly && !context.isManifest)) return true;
+  return isLabelKey(keys === "label-key" ? key : key.toLowerCase());
 }
 
 interface CompiledField {
@@ -277,6 +307,7 @@ function compileObject(spec: ObjectSpec): Checker {
       if (!names.has(key)) unknownField(key, value[key], names, result, context);
     }
     for (const rule of rules) {
+      if (rule.manifestsOnly === true && !context.isManifest) continue;
       if (faulty === undefined || !rule.reads.some((name) => faulty?.has(name))) {
         rule.check(result, context);
       }

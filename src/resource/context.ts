@@ -38,6 +38,11 @@ export class Context {
   readonly errors: FieldError[] = [];
   readonly path: PathSegment[] = [];
 
+  /** Whether a user writes it now, who can be told to write it otherwise. */
+  get isManifest(): boolean {
+    return this.unknownFields === "error";
+  }
+
   constructor(unknownFields: "error" | "keep") {
     this.unknownFields = unknownFields;
   }

@@ -1,6 +1,7 @@
 /** Formats of single texts: how each is checked, what to say, the likely fix. */
 import {
   canonicalCidr,
+  compareIps,
   formatCidr,
   tryParseCidr,
   tryParseCidrOrIp,
@@ -42,6 +43,17 @@ export const FORMATS = {
     allowed: "a CIDR block such as 10.0.0.0/8 or fd00::/8",
     valid: (value) => tryParseCidr(value) !== undefined,
     hint: cidrHint,
+  },
+  "masked-cidr": {
+    constraint: "cidr-masked",
+    allowed: "a CIDR block without bits beyond its prefix, such as 10.0.0.0/8",
+    valid: (value) => tryParseCidr(value) !== undefined && isMasked(value),
+    explain: (value) =>
+      isMasked(value)
+        ? `${JSON.stringify(value)} is no CIDR block`
+        : `${JSON.stringify(value)} has bits beyond its prefix`,
+    hint: (value) =>
+      isMasked(value) ? cidrHint(value) : `did you mean ${maskedCidr(value) ?? value}?`,
   },
   /** Calico also takes a bare address where it takes a block. */
   "cidr-or-ip": {
@@ -97,11 +109,31 @@ export const FORMATS = {
     allowed: "letters, digits, _ . -",
     valid: (value) => /^[a-zA-Z0-9]([a-zA-Z0-9_.-]*[a-zA-Z0-9])?$/.test(value),
   },
+  "label-key": {
+    constraint: "label-key",
+    allowed: "[prefix/]name of letters, digits, - _ .",
+    valid: isLabelKey,
+  },
   name: {
     constraint: "name",
     allowed: "lower-case letters, digits, - and . (a DNS name)",
     valid: (value) => value.length <= 253 && DNS_SUBDOMAIN.test(value),
     hint: nameHint,
+  },
+  "dns-label": {
+    constraint: "name",
+    allowed: "at most 46 lower-case letters, digits and -",
+    valid: (value) => value.length <= 46 && DNS_LABEL.test(value),
+  },
+  "listen-host": {
+    constraint: "listen-host",
+    allowed: "an address or a host name of at most 64 characters",
+    valid: (value) => /^[a-zA-Z0-9:._+-]{1,64}$/.test(value),
+  },
+  "interface-filter": {
+    constraint: "interface-name",
+    allowed: "1–15 letters, digits, : . _ + -",
+    valid: (value) => /^[a-zA-Z0-9:._+-]{1,15}$/.test(value),
   },
   regexp: {
     constraint: "regexp",
@@ -112,6 +144,11 @@ export const FORMATS = {
     constraint: "http-path",
     allowed: "a path that begins with / and has no ? or #",
     valid: (value) => value.startsWith("/") && !/[?#]/.test(value),
+  },
+  "http-path-text": {
+    constraint: "http-path",
+    allowed: "a path without blanks",
+    valid: (value) => !value.includes(" "),
   },
   "key-values": {
     constraint: "key-values",
@@ -204,6 +241,11 @@ function cidrHint(value: string): string | undefined {
 export function maskedCidr(value: string): string | undefined {
   const cidr = tryParseCidr(value);
   return cidr === undefined ? undefined : formatCidr(cidr);
+}
+
+function isMasked(value: string): boolean {
+  const parsed = tryParseIpInNetwork(value);
+  return parsed === undefined || compareIps(parsed.ip, parsed.cidr) === 0;
 }
 
 /** Go's RE2 knows `(?i)` and named groups `(?P<…>)`; JavaScript spells them otherwise. */

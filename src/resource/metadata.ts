@@ -2,13 +2,13 @@
 import { DNS_LABEL, nameHint } from "./formats.ts";
 import type { Context } from "./context.ts";
 import {
+  annotationMap,
   any,
   field,
   formatted,
   labelMap,
   object,
   text,
-  textMap,
   type Fields,
   type ObjectSpec,
 } from "./schema.ts";
@@ -35,7 +35,7 @@ export const METADATA: ObjectSpec = object(
     field("deletionTimestamp", any, "set by servers that delete in two steps"),
     field("deletionGracePeriodSeconds", any, "set by servers that delete in two steps"),
     field("labels", labelMap, "what selectors select by"),
-    field("annotations", textMap, "notes of tools and people"),
+    field("annotations", annotationMap, "notes of tools and people"),
     field("ownerReferences", any, "the objects that own this one"),
     field("finalizers", any, "who must agree to the deletion"),
     field("managedFields", any, "bookkeeping of Kubernetes"),

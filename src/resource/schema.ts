@@ -30,9 +30,13 @@ export type TypeSpec =
 export interface StringSpec {
   readonly kind: "string";
   readonly format?: FormatName;
+  /** Beside or instead of `format`, in manifests; what is stored already stays in force. */
+  readonly manifestFormat?: FormatName;
   readonly oneOf?: readonly string[];
   /** `oneOf` in any case of letters, kept as written. */
   readonly anyCase?: boolean;
+  /** In manifests; what is stored already stays in force. */
+  readonly maxLength?: number;
 }
 export interface NumberSpec {
   readonly kind: "int" | "float";
@@ -45,11 +49,16 @@ export interface ListSpec {
   readonly kind: "list";
   readonly of: TypeSpec;
   readonly unique?: boolean;
+  readonly uniqueInManifest?: boolean;
+  /** In manifests; what is stored already stays in force. */
+  readonly maxItems?: number;
 }
 export interface MapSpec {
   readonly kind: "map";
   readonly values: "label-value" | "text";
-  readonly keys: "label-key" | "text";
+  readonly keys: "label-key" | "annotation-key" | "text";
+  /** What is stored already stays in force. */
+  readonly manifestsOnly?: boolean;
 }
 export interface ObjectSpec {
   readonly kind: "object";
@@ -61,6 +70,8 @@ export interface ObjectSpec {
 export interface ObjectRule {
   readonly id: ConstraintId;
   readonly reads: readonly string[];
+  /** For manifests alone: an object that is stored already counts, whoever wrote it. */
+  readonly manifestsOnly?: true;
   /** Reports through `context`; paths are relative to the object. */
   readonly check: (value: Fields, context: Context) => void;
 }
@@ -92,12 +103,30 @@ export const port: TypeSpec = { kind: "port" };
 export const protocol: TypeSpec = { kind: "protocol" };
 export const any: TypeSpec = { kind: "any" };
 export const text: TypeSpec = { kind: "string" };
-export const selector: TypeSpec = { kind: "string", format: "selector" };
+export const selector: TypeSpec = { kind: "string", format: "selector", maxLength: 1024 };
 export const labelMap: TypeSpec = { kind: "map", keys: "label-key", values: "label-value" };
+/** Labels, checked in manifests. */
+export const newLabelMap: TypeSpec = {
+  kind: "map",
+  keys: "label-key",
+  values: "label-value",
+  manifestsOnly: true,
+};
+/** Keys are like those of labels, in any case of letters; checked in manifests. */
+export const annotationMap: TypeSpec = {
+  kind: "map",
+  keys: "annotation-key",
+  values: "text",
+  manifestsOnly: true,
+};
 export const textMap: TypeSpec = { kind: "map", keys: "text", values: "text" };
 
 export function formatted(format: FormatName): TypeSpec {
   return { kind: "string", format };
+}
+/** A text that manifests must write in this format. */
+export function newlyFormatted(manifestFormat: FormatName, format?: FormatName): TypeSpec {
+  return { kind: "string", manifestFormat, ...(format === undefined ? {} : { format }) };
 }
 export function oneOf(...values: readonly string[]): TypeSpec {
   return { kind: "string", oneOf: values };
@@ -120,4 +149,16 @@ export function object(
   rules: readonly ObjectRule[] = [],
 ): ObjectSpec {
   return { kind: "object", fields, rules };
+}
+/** A field that a manifest must have; what older versions stored may lack it. */
+export function neededInManifest(name: string): ObjectRule {
+  return {
+    id: "required",
+    reads: [name],
+    manifestsOnly: true,
+    check: (value, context) => {
+      if (value[name] === undefined)
+        context.report("required", { message: "is missing", at: [name] });
+    },
+  };
 }

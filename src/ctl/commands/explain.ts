@@ -76,9 +76,15 @@ function factsOf({ type, required, default: fallback, computeDefault }: FieldSpe
   const facts: string[] = [];
   if (required === true) facts.push("Required");
   const values = type.kind === "list" ? type.of : type;
+  if (type.kind === "list" && type.maxItems !== undefined) {
+    facts.push(`At most: ${type.maxItems} entries`);
+  }
   if (values.kind === "string" && values.oneOf !== undefined) {
     const anyCase = values.anyCase === true ? ", in any case of letters" : "";
     facts.push(`One of: ${values.oneOf.join(", ")}${anyCase}`);
+  }
+  if (values.kind === "string" && values.maxLength !== undefined) {
+    facts.push(`At most: ${values.maxLength} characters`);
   }
   if (values.kind === "int" || values.kind === "float") {
     const { min, max } = values;
@@ -93,7 +99,7 @@ function factsOf({ type, required, default: fallback, computeDefault }: FieldSpe
 function typeText(type: TypeSpec): string {
   switch (type.kind) {
     case "string":
-      return type.format ?? "string";
+      return type.manifestFormat ?? type.format ?? "string";
     case "int":
       return type.asNumber === true ? "AS number" : "integer";
     case "float":

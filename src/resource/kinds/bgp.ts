@@ -8,6 +8,8 @@ import {
   formatted,
   int,
   list,
+  neededInManifest,
+  newlyFormatted,
   object,
   oneOf,
   oneOfAnyCase,
@@ -18,6 +20,7 @@ import {
   type ObjectSpec,
   type TypeSpec,
 } from "../schema.ts";
+import { FORMATS } from "../formats.ts";
 import { asNumber } from "./endpoints.ts";
 
 export const logSeverity: TypeSpec = oneOfAnyCase(
@@ -30,21 +33,20 @@ export const logSeverity: TypeSpec = oneOfAnyCase(
 );
 
 const serviceBlock = object([
-  field("cidr", formatted("cidr-or-ip"), "a block of service addresses"),
+  field("cidr", newlyFormatted("masked-cidr", "cidr-or-ip"), "a block of service addresses"),
 ]);
 const secretKeyRef = object([
-  field("name", text, "the Secret"),
+  field("name", text, "the Secret", { zero: "keep", default: "" }),
   field("key", text, "the key in it", { required: true }),
   field("optional", bool, "may be missing", { zero: "keep" }),
 ]);
 const secret = object([
   field("secretKeyRef", secretKeyRef, "where the password is", { zero: "keep" }),
 ]);
-const communityText = text;
 
 export const bgpConfigurationSpec: ObjectSpec = object(
   [
-    field("logSeverityScreen", logSeverity, "log level of the BGP service"),
+    field("logSeverityScreen", logSeverity, "log level of the BGP service", { default: "Info" }),
     field("nodeToNodeMeshEnabled", bool, "every node peers with every other", { zero: "keep" }),
     field("asNumber", asNumber, "AS number of nodes that have no own", { zero: "keep" }),
     field("serviceLoadBalancerIPs", list(serviceBlock), "load-balancer addresses to announce"),
@@ -61,20 +63,26 @@ export const bgpConfigurationSpec: ObjectSpec = object(
     field(
       "communities",
       list(
-        object([
-          field("name", text, "a name for it"),
-          field("value", formatted("community"), "16-bit pair or 32-bit triple"),
-        ]),
+        object(
+          [
+            field("name", newlyFormatted("name"), "a name for it"),
+            field("value", formatted("community"), "16-bit pair or 32-bit triple"),
+          ],
+          [neededInManifest("name"), neededInManifest("value")],
+        ),
       ),
       "named BGP communities",
     ),
     field(
       "prefixAdvertisements",
       list(
-        object([
-          field("cidr", formatted("cidr"), "routes inside this block"),
-          field("communities", list(communityText), "get these communities, by name or value"),
-        ]),
+        object(
+          [
+            field("cidr", newlyFormatted("masked-cidr", "cidr"), "routes inside this block"),
+            field("communities", list(text), "get these communities, by name or value"),
+          ],
+          [neededInManifest("cidr"), neededInManifest("communities")],
+        ),
       ),
       "communities of announced routes",
     ),
@@ -107,12 +115,27 @@ export const bgpConfigurationSpec: ObjectSpec = object(
     {
       id: "community-known",
       reads: ["communities", "prefixAdvertisements"],
+      manifestsOnly: true,
       check: checkCommunities,
+    },
+    {
+      id: "mesh-settings",
+      reads: ["nodeToNodeMeshEnabled", "nodeMeshPassword", "nodeMeshMaxRestartTime"],
+      manifestsOnly: true,
+      check: (value, context) => {
+        if (value["nodeToNodeMeshEnabled"] !== false) return;
+        for (const name of ["nodeMeshPassword", "nodeMeshMaxRestartTime"]) {
+          if (value[name] === undefined) continue;
+          context.report("mesh-settings", {
+            message: "is of the mesh between nodes, which is switched off",
+            hint: `remove it, or set nodeToNodeMeshEnabled: true`,
+            at: [name],
+          });
+        }
+      },
     },
   ],
 );
-
-const COMMUNITY = /^\d+:\d+(:\d+)?$/;
 
 /** An advertisement names communities by value, or by a name that the configuration gives one. */
 function checkCommunities(value: Fields, context: Context): void {
@@ -121,11 +144,16 @@ function checkCommunities(value: Fields, context: Context): void {
     readonly prefixAdvertisements?: readonly { readonly communities?: readonly string[] }[];
   };
   const names = named.map(({ name }) => name ?? "");
+  if (named.length > 0 && prefixAdvertisements.length === 0) {
+    context.report("community-known", {
+      message: "communities have names and nothing uses them",
+      hint: "add prefixAdvertisements, or remove communities",
+      at: ["communities"],
+    });
+  }
   for (const [i, { communities: used = [] }] of prefixAdvertisements.entries()) {
     for (const [j, one] of used.entries()) {
-      if (COMMUNITY.test(one) || names.includes(one)) continue;
-      // What is stored already counts but for this one.
-      if (context.unknownFields === "keep") continue;
+      if (names.includes(one) || FORMATS.community.valid(one)) continue;
       context.report("community-known", {
         message: `${JSON.stringify(one)} is no community and the name of none`,
         value: one,
@@ -138,7 +166,11 @@ function checkCommunities(value: Fields, context: Context): void {
 
 export const bgpPeerSpec: ObjectSpec = object(
   [
-    field("node", text, "the node that has this peer; all when neither node nor nodeSelector"),
+    field(
+      "node",
+      newlyFormatted("name"),
+      "the node that has this peer; all when neither node nor nodeSelector",
+    ),
     field("nodeSelector", selector, "the nodes that have this peer"),
     field("peerIP", formatted("peer-ip"), "the peer's address, with port if not 179"),
     field("asNumber", asNumber, "the peer's AS number"),

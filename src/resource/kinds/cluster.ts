@@ -1,17 +1,19 @@
 /** Cluster-wide information and the settings of the controllers; node status reports. */
 import {
-  any,
   bool,
   duration,
   field,
   int,
+  labelMap,
   list,
+  neededInManifest,
+  newlyFormatted,
   object,
   oneOf,
+  selector,
   text,
   type ObjectSpec,
 } from "../schema.ts";
-import { logSeverity } from "./bgp.ts";
 
 export const clusterInformationSpec: ObjectSpec = object([
   field("clusterGUID", text, "identity of the cluster"),
@@ -27,6 +29,14 @@ const period = field("reconcilerPeriod", duration, "time between full comparison
 });
 const periodOnly = object([period]);
 
+const template = object([
+  field("generateName", newlyFormatted("name"), "ends the names of the endpoints"),
+  field("interfaceCIDRs", list(newlyFormatted("cidr-or-ip")), "addresses that are expected"),
+  field("interfacePattern", newlyFormatted("regexp"), "interfaces by name"),
+  field("labels", labelMap, "labels of the endpoints"),
+  field("nodeSelector", selector, "the nodes that get them"),
+]);
+
 const controllers = object([
   field(
     "node",
@@ -38,7 +48,7 @@ const controllers = object([
         object([
           field("autoCreate", enabled, "make a host endpoint for every node"),
           field("createDefaultHostEndpoint", enabled, "with the default one"),
-          field("templates", any, "host endpoints to make"),
+          field("templates", list(template), "host endpoints to make"),
         ]),
         "automatic host endpoints",
         { zero: "keep" },
@@ -61,28 +71,45 @@ const controllers = object([
         "assignIPs",
         oneOf("AllServices", "RequestedServicesOnly"),
         "which services get addresses",
+        { default: "AllServices" },
       ),
     ]),
     "gives addresses to services",
     { zero: "keep" },
   ),
-  field("migration", any, "migration of policies", { zero: "keep" }),
+  field(
+    "policyMigration",
+    object([
+      field("enabled", enabled, "rename policies of older versions", { default: "Enabled" }),
+    ]),
+    "migration of policies",
+    { zero: "keep" },
+  ),
 ]);
 
 export const kubeControllersSpec: ObjectSpec = object([
-  field("logSeverityScreen", logSeverity, "log level"),
+  field(
+    "logSeverityScreen",
+    oneOf("None", "Debug", "Info", "Warning", "Error", "Fatal", "Panic"),
+    "log level",
+  ),
   field("healthChecks", enabled, "serve health checks", { default: "Enabled" }),
+  field("etcdV3CompactionPeriod", duration, "time between compactions of etcd", { zero: "keep" }),
   field("prometheusMetricsPort", int(0, 65535), "port of the metrics; 0 for none", {
     zero: "keep",
     default: 9094,
   }),
-  field("etcdV3CompactionPeriod", duration, "time between compactions of etcd", { zero: "keep" }),
-  field("debugProfilePort", int(0, 65535), "port for profiles", { zero: "keep" }),
   field("controllers", controllers, "the controllers that run", { required: true, zero: "keep" }),
+  field("debugProfilePort", int(0, 65535), "port for profiles", { zero: "keep" }),
 ]);
 
-export const nodeStatusReportSpec: ObjectSpec = object([
-  field("node", text, "the node to report on", { required: true }),
-  field("classes", list(oneOf("Agent", "BGP", "Routes"), { unique: true }), "what to report"),
-  field("updatePeriodSeconds", int(0), "time between reports", { zero: "keep" }),
-]);
+export const nodeStatusReportSpec: ObjectSpec = object(
+  [
+    field("node", newlyFormatted("name"), "the node to report on", { required: true }),
+    field("classes", list(oneOf("Agent", "BGP", "Routes"), { unique: true }), "what to report"),
+    field("updatePeriodSeconds", int(0, 86_400), "time between reports; 0 for none", {
+      zero: "keep",
+    }),
+  ],
+  [neededInManifest("classes"), neededInManifest("updatePeriodSeconds")],
+);

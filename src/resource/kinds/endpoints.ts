@@ -7,6 +7,7 @@ import {
   formatted,
   int,
   list,
+  newlyFormatted,
   object,
   protocol,
   text,
@@ -45,14 +46,14 @@ const hostEndpointPort = object(
 
 export const hostEndpointSpec: ObjectSpec = object(
   [
-    field("node", text, "the node that the interface is on", { required: true }),
+    field("node", newlyFormatted("name"), "the node that the interface is on", { required: true }),
     field("interfaceName", formatted("interface-or-star"), "the interface; * for every interface"),
     field(
       "expectedIPs",
       list(formatted("ip")),
       "addresses of the interface; finds it when it has no name",
     ),
-    field("profiles", list(text), "profiles, in order"),
+    field("profiles", list(newlyFormatted("name")), "profiles, in order"),
     field("ports", list(hostEndpointPort), "named ports"),
   ],
   [
@@ -106,10 +107,30 @@ const workloadPort = object(
   ],
 );
 
-const nat = object([
-  field("internalIP", formatted("ip"), "the endpoint's address", { required: true }),
-  field("externalIP", formatted("ip"), "the address that the world uses", { required: true }),
-]);
+const nat = object(
+  [
+    field("internalIP", formatted("ip"), "the endpoint's address", { required: true }),
+    field("externalIP", formatted("ip"), "the address that the world uses", { required: true }),
+  ],
+  [
+    {
+      id: "wep-nat",
+      reads: ["internalIP", "externalIP"],
+      manifestsOnly: true,
+      check: ({ internalIP, externalIP }, context) => {
+        const [inside, outside] = [internalIP, externalIP].map((one) => tryParseIp(String(one)));
+        if (inside === undefined || outside === undefined || inside.family === outside.family)
+          return;
+        context.report("wep-nat", {
+          message: `${String(externalIP)} is IPv${outside.family}, internalIP is IPv${inside.family}`,
+          value: externalIP,
+          allowed: `an IPv${inside.family} address`,
+          at: ["externalIP"],
+        });
+      },
+    },
+  ],
+);
 
 const qosNames = [
   "ingressBandwidth",
@@ -145,7 +166,7 @@ export const workloadEndpointSpec: ObjectSpec = object(
     field("ipNATs", list(nat), "addresses that are translated to the workload's"),
     field("ipv4Gateway", formatted("ipv4"), "the workload's IPv4 gateway"),
     field("ipv6Gateway", formatted("ipv6"), "the workload's IPv6 gateway"),
-    field("profiles", list(text), "profiles, in order"),
+    field("profiles", list(newlyFormatted("name")), "profiles, in order"),
     field("interfaceName", formatted("interface-name"), "the interface on the host's side"),
     field("mac", formatted("mac"), "the MAC address on the workload's side"),
     field("ports", list(workloadPort), "named ports and host ports"),

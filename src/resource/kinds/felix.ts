@@ -10,6 +10,7 @@ import {
   formatted,
   int,
   list,
+  newlyFormatted,
   object,
   oneOf,
   oneOfAnyCase,
@@ -23,9 +24,11 @@ import {
   type TypeSpec,
 } from "../schema.ts";
 import type { Context } from "../context.ts";
+import type { V3Port } from "../types.ts";
 import { logSeverity } from "./bgp.ts";
 
 const number = int();
+const ipv4 = newlyFormatted("ipv4");
 const portNumber = int(0, 65535);
 const enabled = oneOf("Enabled", "Disabled");
 const allowAction = oneOfAnyCase("Accept", "Return");
@@ -40,8 +43,15 @@ const tableRange = object(
     field("min", number, "first table", { zero: "always", default: 0 }),
     field("max", number, "last table", { zero: "always", default: 0 }),
   ],
-  [{ id: "range-order", reads: ["min", "max"], check: checkRange }],
+  [
+    { id: "range-order", reads: ["min", "max"], check: checkRange },
+    { id: "route-tables", reads: ["min", "max"], manifestsOnly: true, check: checkTables },
+  ],
 );
+const oldTableRange = object(tableRange.fields, [
+  ...(tableRange.rules ?? []),
+  { id: "route-tables", reads: ["min", "max"], manifestsOnly: true, check: checkOldTables },
+]);
 const protoPort = object([
   field("protocol", oneOfAnyCase("TCP", "UDP", "SCTP"), "tcp, udp or sctp", {
     zero: "keep",
@@ -61,6 +71,34 @@ function checkRange(value: Fields, context: Context): void {
   context.report("range-order", {
     message: `the range begins at ${min} and ends at ${max}`,
     hint: "swap them",
+    at: ["max"],
+  });
+}
+
+/** Table 0 is the kernel's own; numbers have 32 bits. */
+function checkTables({ min, max }: Fields, context: Context): void {
+  for (const [name, value] of [
+    ["min", Number(min)],
+    ["max", Number(max)],
+  ] as const) {
+    if (value >= 1 && value <= 0xffffffff) continue;
+    context.report("route-tables", {
+      message: `${value} is no table for routes`,
+      value,
+      allowed: "1–4294967295",
+      at: [name],
+    });
+    return;
+  }
+}
+
+function checkOldTables({ max }: Fields, context: Context): void {
+  if (Number(max) <= 250) return;
+  context.report("route-tables", {
+    message: `${Number(max)} is beyond this field's tables`,
+    value: max,
+    allowed: "1–250",
+    hint: "use routeTableRanges",
     at: ["max"],
   });
 }
@@ -85,7 +123,8 @@ const TABLE: readonly (readonly [TypeSpec, string])[] = [
   [duration, "xdpRefreshInterval netlinkTimeout"],
   [text, "metadataAddr"],
   [portNumber, "metadataPort"],
-  [text, "openstackRegion interfacePrefix interfaceExclude"],
+  [newlyFormatted("dns-label"), "openstackRegion"],
+  [text, "interfacePrefix interfaceExclude"],
   [oneOfAnyCase("Insert", "Append"), "chainInsertMode"],
   [oneOfAnyCase("Drop", "Accept", "Return"), "defaultEndpointToHostAction"],
   [allowAction, "iptablesFilterAllowAction iptablesMangleAllowAction"],
@@ -112,7 +151,7 @@ const TABLE: readonly (readonly [TypeSpec, string])[] = [
   [portNumber, "healthPort"],
   [list(healthTimeout), "healthTimeoutOverrides"],
   [bool, "prometheusMetricsEnabled"],
-  [text, "prometheusMetricsHost"],
+  [newlyFormatted("listen-host"), "prometheusMetricsHost"],
   [portNumber, "prometheusMetricsPort"],
   [
     bool,
@@ -123,14 +162,15 @@ const TABLE: readonly (readonly [TypeSpec, string])[] = [
     "prometheusMetricsCAFile prometheusMetricsCertFile prometheusMetricsKeyFile prometheusMetricsClientAuth",
   ],
   [list(protoPort), "failsafeInboundHostPorts failsafeOutboundHostPorts"],
-  [list(port), "kubeNodePortRanges"],
+  [list(port, { maxItems: 7 }), "kubeNodePortRanges"],
   [text, "policySyncPathPrefix"],
   [bool, "usageReportingEnabled"],
   [duration, "usageReportingInitialDelay usageReportingInterval"],
   [port, "natPortRange"],
-  [text, "natOutgoingAddress"],
+  [ipv4, "natOutgoingAddress"],
   [oneOf("IPPoolsOnly", "IPPoolsAndHostIPs"), "natOutgoingExclusions"],
-  [text, "deviceRouteSourceAddress deviceRouteSourceAddressIPv6"],
+  [ipv4, "deviceRouteSourceAddress"],
+  [newlyFormatted("ipv6"), "deviceRouteSourceAddressIPv6"],
   [number, "deviceRouteProtocol"],
   [bool, "removeExternalRoutes"],
   [
@@ -150,7 +190,7 @@ const TABLE: readonly (readonly [TypeSpec, string])[] = [
   [bool, "debugSimulateDataRace"],
   [text, "debugHost"],
   [portNumber, "debugPort"],
-  [text, "iptablesNATOutgoingInterfaceFilter"],
+  [newlyFormatted("interface-filter"), "iptablesNATOutgoingInterfaceFilter"],
   [bool, "sidecarAccelerationEnabled xdpEnabled genericXDPEnabled"],
   [oneOf("Auto", "Enabled", "Disabled"), "nftablesMode"],
   [enabled, "nftablesFlowTableOffload"],
@@ -197,7 +237,7 @@ const TABLE: readonly (readonly [TypeSpec, string])[] = [
   [enabled, "bpfProfiling"],
   [oneOfAnyCase("WorkloadIPs", "CalicoIPAM"), "routeSource"],
   [list(tableRange), "routeTableRanges"],
-  [tableRange, "routeTableRange"],
+  [oldTableRange, "routeTableRange"],
   [bool, "routeSyncDisabled wireguardEnabled wireguardEnabledV6 wireguardThreadingEnabled"],
   [int(1, 65535), "wireguardListeningPort wireguardListeningPortV6"],
   [int(1, 32765), "wireguardRoutingRulePriority"],
@@ -242,7 +282,37 @@ export const FELIX_FIELDS: readonly FieldSpec[] = TABLE.flatMap(([type, names]) 
   ),
 );
 
-export const felixConfigurationSpec: ObjectSpec = object(FELIX_FIELDS);
+export const felixConfigurationSpec: ObjectSpec = object(FELIX_FIELDS, [
+  {
+    id: "route-tables",
+    reads: ["routeTableRange", "routeTableRanges"],
+    manifestsOnly: true,
+    check: (value, context) => {
+      if (value["routeTableRange"] === undefined || value["routeTableRanges"] === undefined) return;
+      context.report("route-tables", {
+        message: "routeTableRange and routeTableRanges are both given",
+        hint: "remove routeTableRange",
+        at: ["routeTableRange"],
+      });
+    },
+  },
+  {
+    id: "node-ports",
+    reads: ["kubeNodePortRanges"],
+    manifestsOnly: true,
+    check: ({ kubeNodePortRanges = [] }, context) => {
+      for (const [index, one] of (kubeNodePortRanges as readonly V3Port[]).entries()) {
+        if (typeof one === "number" || /^\d+:\d+$/.test(one)) continue;
+        context.report("node-ports", {
+          message: `${JSON.stringify(one)} is the name of a port`,
+          value: one,
+          allowed: "numbers and ranges",
+          at: ["kubeNodePortRanges", index],
+        });
+      }
+    },
+  },
+]);
 
 /** `iptablesRefreshInterval` → `iptables refresh interval`. */
 function phrase(name: string): string {

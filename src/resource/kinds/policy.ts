@@ -32,11 +32,13 @@ export const tierSpec: ObjectSpec = object([
   }),
 ]);
 
+const rules = list(rule, { maxItems: 1024 });
+
 const common = {
   tier: field("tier", text, "the tier that the policy belongs to", { default: "default" }),
   order,
-  ingress: field("ingress", list(rule), "rules for packets to the endpoint, in order"),
-  egress: field("egress", list(rule), "rules for packets from the endpoint, in order"),
+  ingress: field("ingress", rules, "rules for packets to the endpoint, in order"),
+  egress: field("egress", rules, "rules for packets from the endpoint, in order"),
   selector: field("selector", selector, "the endpoints that the policy applies to; all when empty"),
   types: field(
     "types",
@@ -164,20 +166,41 @@ export const stagedGlobalNetworkPolicySpec: ObjectSpec = object(
   [stagedAction, ...withStagedTypes(globalFields)],
   [...globalRules, ...stagedRules],
 );
-export const stagedKubernetesNetworkPolicySpec: ObjectSpec = object([
-  stagedAction,
-  field("podSelector", labelSelector, "the pods that the policy applies to; all when empty", {
-    zero: "always",
-    computeDefault: () => ({}),
-  }),
-  field("ingress", list(kubernetesRule("from")), "what the pods accept"),
-  field("egress", list(kubernetesRule("to")), "what the pods may send"),
-  field(
-    "policyTypes",
-    list(oneOf("Ingress", "Egress"), { unique: true }),
-    "directions the policy applies to",
-  ),
-]);
+export const stagedKubernetesNetworkPolicySpec: ObjectSpec = object(
+  [
+    stagedAction,
+    field("podSelector", labelSelector, "the pods that the policy applies to; all when empty", {
+      zero: "always",
+      computeDefault: () => ({}),
+    }),
+    field("ingress", list(kubernetesRule("from")), "what the pods accept"),
+    field("egress", list(kubernetesRule("to")), "what the pods may send"),
+    field(
+      "policyTypes",
+      list(oneOf("Ingress", "Egress"), { unique: true }),
+      "directions the policy applies to",
+    ),
+  ],
+  [
+    {
+      id: "staged-delete-empty",
+      reads: ["stagedAction", "podSelector", "ingress", "egress", "policyTypes"],
+      manifestsOnly: true,
+      check: (value, context) => {
+        if (value["stagedAction"] !== "Delete") return;
+        for (const name of ["podSelector", "ingress", "egress", "policyTypes"]) {
+          const given = value[name];
+          if (Object.keys(given ?? {}).length === 0) continue;
+          context.report("staged-delete-empty", {
+            message: "a staged deletion has only its action",
+            hint: `remove ${name}`,
+            at: [name],
+          });
+        }
+      },
+    },
+  ],
+);
 
 export const profileSpec: ObjectSpec = object(
   [

@@ -4,19 +4,20 @@ import { parseSelector } from "#selector";
 import type { Context } from "../context.ts";
 import { icmpFamily, protocolHasPorts } from "../scalars.ts";
 import {
+  annotationMap,
   field,
-  formatted,
   int,
   list,
+  newlyFormatted,
   object,
   oneOf,
   port,
   protocol,
   selector,
   text,
-  textMap,
   type Fields,
   type ObjectRule,
+  type TypeSpec,
 } from "../schema.ts";
 import type { EntityRule, V3Rule } from "../types.ts";
 
@@ -44,9 +45,18 @@ const icmp = object(
   ],
 );
 
+const blocks = list(newlyFormatted("masked-cidr", "cidr"), { maxItems: 256 });
+const ports = list(port, { maxItems: 50 });
+const httpPath: TypeSpec = {
+  kind: "string",
+  format: "http-path",
+  manifestFormat: "http-path-text",
+  maxLength: 1024,
+};
+
 const entity = object(
   [
-    field("nets", list(formatted("cidr")), "CIDR blocks; any of them matches"),
+    field("nets", blocks, "CIDR blocks; any of them matches"),
     field("selector", selector, "endpoints and network sets by label"),
     field(
       "namespaceSelector",
@@ -56,16 +66,16 @@ const entity = object(
     field(
       "services",
       object([
-        field("name", text, "the service"),
-        field("namespace", text, "its namespace; needed in global policies"),
+        field("name", newlyFormatted("name"), "the service"),
+        field("namespace", newlyFormatted("name"), "its namespace; needed in global policies"),
       ]),
       "the endpoints of a Kubernetes service",
       { zero: "keep" },
     ),
-    field("ports", list(port), "ports; any of them matches"),
-    field("notNets", list(formatted("cidr")), "CIDR blocks that do not match"),
+    field("ports", ports, "ports; any of them matches"),
+    field("notNets", blocks, "CIDR blocks that do not match"),
     field("notSelector", selector, "endpoints that do not match"),
-    field("notPorts", list(port), "ports that do not match"),
+    field("notPorts", ports, "ports that do not match"),
     field(
       "serviceAccounts",
       object([
@@ -136,14 +146,18 @@ function checkServices(value: Fields, context: Context): void {
 }
 
 const http = object([
-  field("methods", list(text), "HTTP methods; any of them matches"),
+  field(
+    "methods",
+    list(text, { maxItems: 20, uniqueInManifest: true }),
+    "HTTP methods; any of them matches",
+  ),
   field(
     "paths",
     list(
       object(
         [
-          field("exact", formatted("http-path"), "the whole path"),
-          field("prefix", formatted("http-path"), "the beginning of the path"),
+          field("exact", httpPath, "the whole path"),
+          field("prefix", httpPath, "the beginning of the path"),
         ],
         [
           {
@@ -158,8 +172,21 @@ const http = object([
               }
             },
           },
+          {
+            id: "http-path-one",
+            reads: ["exact", "prefix"],
+            manifestsOnly: true,
+            check: (value, context) => {
+              if (value["exact"] !== undefined || value["prefix"] !== undefined) return;
+              context.report("http-path-one", {
+                message: "a path has neither exact nor prefix",
+                hint: "add one of them",
+              });
+            },
+          },
         ],
       ),
+      { maxItems: 20 },
     ),
     "HTTP paths; any of them matches",
   ),
@@ -180,7 +207,7 @@ export const rule = object(
     field("http", http, "HTTP requests that match; for proxies", { zero: "keep" }),
     field(
       "metadata",
-      object([field("annotations", textMap, "notes; shown with the rule")]),
+      object([field("annotations", annotationMap, "notes; shown with the rule")]),
       "notes on the rule",
       { zero: "keep" },
     ),

@@ -2,42 +2,26 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { CONSTRAINTS, validateResource, type ConstraintId } from "#resource";
-
-type Spec = Record<string, unknown>;
-interface Case {
-  readonly id: ConstraintId;
-  readonly path: string;
-  readonly bad: unknown;
-  readonly good: unknown;
-}
-
-const apiVersion = "projectcalico.org/v3";
-const make = (kind: string, spec: Spec, metadata: Spec = { name: "x" }): Spec => ({
-  apiVersion,
-  kind,
-  metadata,
-  spec,
-});
-const gnp = (spec: Spec, metadata?: Spec): Spec => make("GlobalNetworkPolicy", spec, metadata);
-const ingress = (rule: Spec): Spec => gnp({ ingress: [{ action: "Allow", ...rule }] });
-const egress = (rule: Spec): Spec => gnp({ egress: [{ action: "Allow", ...rule }] });
-const pool = (spec: Spec): Spec => make("IPPool", { cidr: "10.0.0.0/16", ...spec });
-const felix = (spec: Spec, name = "default"): Spec => make("FelixConfiguration", spec, { name });
-const peer = (spec: Spec): Spec => make("BGPPeer", spec);
-const hep = (spec: Spec): Spec => make("HostEndpoint", { node: "a", ...spec });
-const wep = (spec: Spec, metadata: Spec = {}): Spec =>
-  make(
-    "WorkloadEndpoint",
-    { node: "a", orchestrator: "k8s", pod: "p", endpoint: "eth0", ...spec },
-    { name: "a-k8s-p-eth0", namespace: "n", ...metadata },
-  );
-const service = { services: { name: "s", namespace: "n" } };
-const nested = (depth: number): unknown => {
-  let value: unknown = 1;
-  for (let i = 0; i < depth; i++) value = { a: value };
-  return value;
-};
-const annotated = (size: number): Spec => ({ name: "x", annotations: { note: "n".repeat(size) } });
+import {
+  make,
+  gnp,
+  ingress,
+  egress,
+  pool,
+  felix,
+  peer,
+  many,
+  sknp,
+  bgpConfig,
+  hep,
+  wep,
+  service,
+  nested,
+  annotated,
+  type Case,
+  type Spec,
+} from "./examples.ts";
+import { MANIFEST_CASES } from "./manifest-examples.ts";
 
 const CASES: readonly Case[] = [
   {
@@ -212,7 +196,7 @@ const CASES: readonly Case[] = [
     id: "cidr",
     path: "spec.ingress[0].source.nets[0]",
     bad: ingress({ source: { nets: ["10.0.0.1"] } }),
-    good: ingress({ source: { nets: ["10.0.0.1/8"] } }),
+    good: ingress({ source: { nets: ["10.0.0.0/8"] } }),
   },
   {
     id: "ip",
@@ -325,8 +309,14 @@ const CASES: readonly Case[] = [
   {
     id: "community",
     path: "spec.communities[0].value",
-    bad: make("BGPConfiguration", { communities: [{ value: "70000:1" }] }, { name: "default" }),
-    good: make("BGPConfiguration", { communities: [{ value: "70000:1:2" }] }, { name: "default" }),
+    bad: bgpConfig({
+      communities: [{ name: "a", value: "70000:1" }],
+      prefixAdvertisements: [{ cidr: "10.0.0.0/8", communities: ["a"] }],
+    }),
+    good: bgpConfig({
+      communities: [{ name: "a", value: "70000:1:2" }],
+      prefixAdvertisements: [{ cidr: "10.0.0.0/8", communities: ["a"] }],
+    }),
   },
   {
     id: "peer-ip",
@@ -703,6 +693,7 @@ const CASES: readonly Case[] = [
     bad: felix({}, "other"),
     good: felix({ nodeSelector: "has(a)" }, "other"),
   },
+  ...MANIFEST_CASES,
 ];
 
 for (const { id, path, bad, good } of CASES) {
@@ -716,6 +707,19 @@ for (const { id, path, bad, good } of CASES) {
     assert.deepEqual(accepted.ok ? [] : accepted.errors, []);
   });
 }
+
+test("what is stored already stays in force where only manifests are told", () => {
+  for (const stored of [
+    ingress({ source: { nets: ["10.0.0.1/24"] } }),
+    ingress({ source: { nets: many(257, "10.0.0.0/8") } }),
+    gnp({ ingress: many(1025, { action: "Deny" }) }),
+    sknp({ ingress: [{ from: [{}] }] }),
+    bgpConfig({ serviceExternalIPs: [{ cidr: "10.0.0.1" }] }),
+    felix({ routeTableRange: { min: 1, max: 251 } }),
+  ]) {
+    assert.ok(validateResource(stored).ok, JSON.stringify(stored).slice(0, 200));
+  }
+});
 
 test("no constraint is without its examples", () => {
   const covered = new Set(CASES.map((one) => one.id));

@@ -92,6 +92,34 @@ test("defaults that an older writer left out are filled in", () => {
   assert.deepEqual(spec, { tier: "default", egress: [{ action: "Deny" }], types: ["Egress"] });
 });
 
+test("settings are stored with Calico's defaults, in its order", () => {
+  const stored = (kind: string, spec: object): unknown => {
+    const head = { apiVersion: "projectcalico.org/v3", kind, metadata: { name: "default" } };
+    const checked = validateResource({ ...head, spec }, { unknownFields: "error" });
+    assert.ok(checked.ok, JSON.stringify(checked));
+    return /"spec":(.*?)(,"status":\{\})?\}$/.exec(encodeStored(checked.value))?.[1];
+  };
+  assert.equal(
+    stored("BGPConfiguration", { nodeMeshPassword: { secretKeyRef: { key: "k" } } }),
+    '{"logSeverityScreen":"Info","serviceLoadBalancerAggregation":"Enabled",' +
+      '"nodeMeshPassword":{"secretKeyRef":{"name":"","key":"k"}}}',
+  );
+  assert.equal(
+    stored("KubeControllersConfiguration", {
+      debugProfilePort: 0,
+      controllers: {
+        policyMigration: {},
+        loadBalancer: {},
+        node: { hostEndpoint: { templates: [{ labels: { b: "1" }, generateName: "x" }] } },
+      },
+      etcdV3CompactionPeriod: "0s",
+    }),
+    '{"healthChecks":"Enabled","etcdV3CompactionPeriod":"0s","prometheusMetricsPort":9094,' +
+      '"controllers":{"node":{"hostEndpoint":{"templates":[{"generateName":"x","labels":{"b":"1"}}]}},' +
+      '"loadBalancer":{"assignIPs":"AllServices"},"policyMigration":{"enabled":"Enabled"}},"debugProfilePort":0}',
+  );
+});
+
 test("maps are stored by key in byte order, whole numbers as keys too", () => {
   const text = encodeStored(
     decodeStored(policy({}, { labels: { b: "1", "10": "x", "9": "y", a: "2" } })),
