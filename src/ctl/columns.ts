@@ -41,6 +41,16 @@ const join = (texts: readonly string[] | undefined): string => (texts ?? []).joi
 const orNil = (value: number | boolean | undefined): string =>
   value === undefined ? "<nil>" : String(value);
 
+const orDash = (value: number | boolean | undefined): string =>
+  value === undefined ? "-" : String(value);
+
+/** Lists without an end are cut where Calico's tool cuts them. */
+const LONGEST_LIST = 80;
+function joinShort(texts: readonly string[] | undefined): string {
+  const joined = join(texts);
+  return joined.length <= LONGEST_LIST ? joined : `${joined.slice(0, LONGEST_LIST - 3)}...`;
+}
+
 type AnyPolicy =
   | "NetworkPolicy"
   | "GlobalNetworkPolicy"
@@ -53,8 +63,27 @@ const policy = columns<AnyPolicy>("NAME TIER", "NAME TIER ORDER SELECTOR", {
   TYPES: ({ spec }) => join(spec.types),
 });
 const networkSet = columns<"NetworkSet" | "GlobalNetworkSet">("NAME", "NAME NETS", {
-  NETS: ({ spec }) => join(spec.nets),
+  NETS: ({ spec }) => joinShort(spec.nets),
 });
+/** As kubectl prints them; a Go struct's fields help nobody. */
+function labelSelectorText(selector: unknown): string {
+  const { matchLabels = {}, matchExpressions = [] } = (selector ?? {}) as {
+    readonly matchLabels?: Readonly<Record<string, string>>;
+    readonly matchExpressions?: readonly {
+      readonly key: string;
+      readonly operator: string;
+      readonly values?: readonly string[];
+    }[];
+  };
+  const labels = Object.entries(matchLabels).map(([key, value]) => `${key}=${value}`);
+  const expressions = matchExpressions.map(({ key, operator, values }) => {
+    if (operator === "Exists") return key;
+    if (operator === "DoesNotExist") return `!${key}`;
+    return `${key} ${operator === "In" ? "in" : "notin"} (${join(values)})`;
+  });
+  return labels.length + expressions.length === 0 ? "<all>" : join([...labels, ...expressions]);
+}
+
 const nameOnly = columns("NAME", "NAME", {});
 
 export const COLUMNS: Readonly<Record<Kind, Columns>> = {
@@ -63,8 +92,8 @@ export const COLUMNS: Readonly<Record<Kind, Columns>> = {
     "NAME LOGSEVERITY MESHENABLED ASNUMBER",
     {
       LOGSEVERITY: ({ spec }) => spec.logSeverityScreen ?? "",
-      MESHENABLED: ({ spec }) => orNil(spec.nodeToNodeMeshEnabled),
-      ASNUMBER: ({ spec }) => orNil(spec.asNumber),
+      MESHENABLED: ({ spec }) => orDash(spec.nodeToNodeMeshEnabled),
+      ASNUMBER: ({ spec }) => orDash(spec.asNumber),
     },
   ),
   BGPFilter: nameOnly,
@@ -73,8 +102,9 @@ export const COLUMNS: Readonly<Record<Kind, Columns>> = {
     NODE: ({ spec }) => spec.node ?? spec.nodeSelector ?? "(global)",
     ASN: ({ spec }) => String(spec.asNumber ?? 0),
   }),
-  CalicoNodeStatus: columns<"CalicoNodeStatus">("NAME NODE", "NAME NODE", {
+  CalicoNodeStatus: columns<"CalicoNodeStatus">("NAME NODE", "NAME NODE CLASSES", {
     NODE: ({ spec }) => spec.node,
+    CLASSES: ({ spec }) => join(spec.classes),
   }),
   ClusterInformation: columns<"ClusterInformation">(
     "NAME CLUSTERGUID CLUSTERTYPE CALICOVERSION DATASTOREREADY",
@@ -86,7 +116,7 @@ export const COLUMNS: Readonly<Record<Kind, Columns>> = {
       DATASTOREREADY: ({ spec }) => orNil(spec.datastoreReady),
     },
   ),
-  FelixConfiguration: columns<"FelixConfiguration">("NAME", "NAME LOGSEVERITY", {
+  FelixConfiguration: columns<"FelixConfiguration">("NAME", "NAME", {
     LOGSEVERITY: ({ spec }) =>
       typeof spec["logSeverityScreen"] === "string" ? spec["logSeverityScreen"] : "",
   }),
@@ -98,7 +128,15 @@ export const COLUMNS: Readonly<Record<Kind, Columns>> = {
     IPS: ({ spec }) => join(spec.expectedIPs),
     PROFILES: ({ spec }) => join(spec.profiles),
   }),
-  IPAMConfiguration: nameOnly,
+  IPAMConfiguration: columns<"IPAMConfiguration">(
+    "NAME STRICTAFFINITY AUTOALLOCATEBLOCKS",
+    "NAME STRICTAFFINITY AUTOALLOCATEBLOCKS MAXBLOCKSPERHOST",
+    {
+      STRICTAFFINITY: ({ spec }) => String(spec["strictAffinity"]),
+      AUTOALLOCATEBLOCKS: ({ spec }) => String(spec["autoAllocateBlocks"]),
+      MAXBLOCKSPERHOST: ({ spec }) => String(Number(spec["maxBlocksPerHost"] ?? 0)),
+    },
+  ),
   IPPool: columns<"IPPool">(
     "NAME CIDR SELECTOR",
     "NAME CIDR NAT IPIPMODE VXLANMODE DISABLED DISABLEBGPEXPORT SELECTOR ASSIGNMENTMODE",
@@ -113,13 +151,16 @@ export const COLUMNS: Readonly<Record<Kind, Columns>> = {
       ASSIGNMENTMODE: ({ spec }) => spec.assignmentMode,
     },
   ),
-  IPReservation: nameOnly,
+  IPReservation: columns<"IPReservation">("NAME", "NAME CIDRS", {
+    CIDRS: ({ spec }) => joinShort(spec.reservedCIDRs),
+  }),
   KubeControllersConfiguration: nameOnly,
   NetworkPolicy: policy,
   NetworkSet: networkSet,
   Node: columns<"Node">("NAME", "NAME ASN IPV4 IPV6", {
-    // In brackets: not the node's own.
-    ASN: ({ spec }, { asNumber }) => String(spec.bgp?.asNumber ?? `(${asNumber})`),
+    // In brackets: not the node's own. Without BGP there is none.
+    ASN: ({ spec }, { asNumber }) =>
+      spec.bgp === undefined ? "" : String(spec.bgp.asNumber ?? `(${asNumber})`),
     IPV4: ({ spec }) => spec.bgp?.ipv4Address ?? "",
     IPV6: ({ spec }) => spec.bgp?.ipv6Address ?? "",
   }),
@@ -130,7 +171,11 @@ export const COLUMNS: Readonly<Record<Kind, Columns>> = {
         .join(","),
   }),
   StagedGlobalNetworkPolicy: policy,
-  StagedKubernetesNetworkPolicy: nameOnly,
+  StagedKubernetesNetworkPolicy: columns<"StagedKubernetesNetworkPolicy">(
+    "NAME",
+    "NAME PODSELECTOR",
+    { PODSELECTOR: ({ spec }) => labelSelectorText(spec.podSelector) },
+  ),
   StagedNetworkPolicy: policy,
   Tier: columns<"Tier">("NAME ORDER", "NAME ORDER", {
     ORDER: ({ spec }) => orNil(spec.order),
@@ -140,12 +185,13 @@ export const COLUMNS: Readonly<Record<Kind, Columns>> = {
     "WORKLOAD NODE NETWORKS INTERFACE",
     "NAME WORKLOAD NODE NETWORKS INTERFACE PROFILES NATS",
     {
-      WORKLOAD: ({ spec }) => spec.pod ?? spec.workload ?? spec.containerID ?? "",
+      WORKLOAD: ({ spec }) => spec.workload ?? spec.pod ?? "",
+      ORCHESTRATOR: ({ spec }) => spec.orchestrator ?? "",
       NODE: ({ spec }) => spec.node ?? "",
       NETWORKS: ({ spec }) => join(spec.ipNetworks),
       INTERFACE: ({ spec }) => spec.interfaceName ?? "",
       PROFILES: ({ spec }) => join(spec.profiles),
-      NATS: ({ spec }) => join(spec.ipNATs?.map((nat) => `${nat.internalIP}/${nat.externalIP}`)),
+      NATS: ({ spec }) => join(spec.ipNATs?.map((nat) => `{${nat.internalIP} ${nat.externalIP}}`)),
     },
   ),
 };

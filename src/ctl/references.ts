@@ -6,6 +6,7 @@ import {
   DEFAULT_ALLOW_PROFILE,
   DEFAULT_TIERS,
   guessKind,
+  kindElsewhere,
   kindInfo,
   kindPrefix,
   KINDS,
@@ -104,6 +105,16 @@ export function checkUpdate(before: Resource, after: Resource): void {
   }
 }
 
+/** What the cluster itself keeps; a single field of it may be patched, to lock the datastore. */
+export function refuseReadonly(kind: Kind, verb: "create" | "apply" | "replace" | "delete"): void {
+  if (kind !== "ClusterInformation") return;
+  throw unsupported(
+    verb,
+    kind,
+    "resource is readonly; margay patch clusterinfo default changes a field",
+  );
+}
+
 /** The built-in objects stay, and a tier goes only when it is empty. */
 export async function checkDelete(store: Datastore, kind: Kind, name: string): Promise<void> {
   if (kind === "Profile" && name === DEFAULT_ALLOW_PROFILE) {
@@ -134,6 +145,8 @@ function tierOf(text: string): string {
 }
 
 export function kindHint(name: string): string {
+  const elsewhere = kindElsewhere(name);
+  if (elsewhere !== undefined) return `; see: ${elsewhere}`;
   const guess = guessKind(name);
   return guess === undefined ? "" : `; did you mean ${guess}?`;
 }

@@ -47,6 +47,7 @@ export { CONSTRAINTS, type ConstraintId } from "./constraints.ts";
 export { formatFieldError, type FieldError, type Position } from "./context.ts";
 export {
   guessKind,
+  kindElsewhere,
   kindByAlias,
   kindInfo,
   kindPrefix,

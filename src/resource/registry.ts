@@ -89,12 +89,18 @@ export const KINDS: readonly KindInfo[] = [
     bgpConfigurationSpec,
     "how the cluster speaks BGP",
   ),
-  kind("BGPFilter", "bgpfilters", "", bgpFilterSpec, "which routes peers get and give"),
-  kind("BGPPeer", "bgppeers", "", bgpPeerSpec, "a BGP session"),
+  kind(
+    "BGPFilter",
+    "bgpfilters",
+    "bgpf bgpfs bf bfs",
+    bgpFilterSpec,
+    "which routes peers get and give",
+  ),
+  kind("BGPPeer", "bgppeers", "bgpp bgpps bp bps", bgpPeerSpec, "a BGP session"),
   kind(
     "CalicoNodeStatus",
     "caliconodestatuses",
-    "caliconodestatus",
+    "nodestatus nodestatuses",
     nodeStatusReportSpec,
     "a node's report on itself",
     { status: noStatus },
@@ -154,14 +160,14 @@ export const KINDS: readonly KindInfo[] = [
   kind(
     "IPReservation",
     "ipreservations",
-    "",
+    "reservation reservations",
     ipReservationSpec,
     "addresses that are never assigned",
   ),
   kind(
     "KubeControllersConfiguration",
     "kubecontrollersconfigurations",
-    "kubecontrollersconfig",
+    "kubecontrollersconfig kubecontrollersconfigs kcc kccs",
     kubeControllersSpec,
     "settings of the controllers",
     { fixedNames: ["default"], status: noStatus },
@@ -169,7 +175,7 @@ export const KINDS: readonly KindInfo[] = [
   kind(
     "NetworkPolicy",
     "networkpolicies",
-    "np nps netpol",
+    "np nps netpol policy policies pol pols",
     networkPolicySpec,
     "policy for endpoints of one namespace",
     networkPolicyOptions,
@@ -182,12 +188,12 @@ export const KINDS: readonly KindInfo[] = [
     "labelled addresses, for policy of one namespace",
     { namespaced: true },
   ),
-  kind("Node", "nodes", "no", nodeSpec, "a host", { status: nodeStatus }),
-  kind("Profile", "profiles", "pro", profileSpec, "rules and labels that endpoints share"),
+  kind("Node", "nodes", "no nos", nodeSpec, "a host", { status: nodeStatus }),
+  kind("Profile", "profiles", "pro pros", profileSpec, "rules and labels that endpoints share"),
   kind(
     "StagedGlobalNetworkPolicy",
     "stagedglobalnetworkpolicies",
-    "sgnp sgnps",
+    "sgnp sgnps stagedglobalpolicy stagedglobalpolicies",
     stagedGlobalNetworkPolicySpec,
     "a global policy to try",
     globalPolicyOptions,
@@ -195,7 +201,7 @@ export const KINDS: readonly KindInfo[] = [
   kind(
     "StagedKubernetesNetworkPolicy",
     "stagedkubernetesnetworkpolicies",
-    "sknp sknps",
+    "sknp sknps stagedkubernetespolicy stagedkubernetespolicies skpol skpols",
     stagedKubernetesNetworkPolicySpec,
     "a Kubernetes policy to try",
     { namespaced: true },
@@ -203,7 +209,7 @@ export const KINDS: readonly KindInfo[] = [
   kind(
     "StagedNetworkPolicy",
     "stagednetworkpolicies",
-    "snp snps",
+    "snp snps stagedpolicy stagedpolicies spol spols",
     stagedNetworkPolicySpec,
     "a policy to try",
     networkPolicyOptions,
@@ -240,6 +246,18 @@ export function kindInfo(name: string): KindInfo | undefined {
 export function kindByAlias(alias: string): KindInfo | undefined {
   const folded = alias.toLowerCase();
   return byAlias.get(folded) ?? byAlias.get(folded.replaceAll("-", ""));
+}
+
+/** Of Calico's API and no objects of commands, there as here: what to ask instead. */
+const NOT_OF_COMMANDS: readonly (readonly [RegExp, string])[] = [
+  [/^(?:blockaffinit(?:y|ies)|affinit(?:y|ies)|ipamblocks?)$/, "margay ipam show --show-blocks"],
+  [/^ipamhandles?$/, "margay ipam explain ADDRESS"],
+  [/^livemigrations?$/, "they are the orchestrator's, which writes them to the datastore"],
+];
+
+export function kindElsewhere(name: string): string | undefined {
+  const folded = name.toLowerCase().replaceAll("-", "");
+  return NOT_OF_COMMANDS.find(([pattern]) => pattern.test(folded))?.[1];
 }
 
 /** The likely kind meant by a misspelt name. */

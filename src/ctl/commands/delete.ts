@@ -9,6 +9,7 @@ import {
   Progress,
   type CommandContext,
 } from "../command-context.ts";
+import { refuseReadonly } from "../references.ts";
 import { report, type Outcome } from "../report.ts";
 
 interface Target {
@@ -80,6 +81,7 @@ async function deleteOne(
   { options }: CommandContext,
 ): Promise<string | undefined> {
   try {
+    refuseReadonly(kind, "delete");
     await client.delete(kind, name, namespace === undefined ? {} : { namespace });
     return undefined;
   } catch (error) {

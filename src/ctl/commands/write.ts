@@ -3,6 +3,7 @@ import type { ManifestResource, Resource } from "#resource";
 import { inputError, MargayError, messageOf } from "#std";
 import type { Client } from "../client.ts";
 import { manifestsOf, Progress, type CommandContext } from "../command-context.ts";
+import { refuseReadonly } from "../references.ts";
 import { report, type Outcome } from "../report.ts";
 
 /** Kinds that others refer to are written first; the rest in the order of the files. */
@@ -33,7 +34,7 @@ export async function replaceCommand(context: CommandContext): Promise<number> {
 
 async function writeAll(
   context: CommandContext,
-  verb: string,
+  verb: "create" | "apply" | "replace",
   done: string,
   write: Write,
 ): Promise<number> {
@@ -50,6 +51,7 @@ async function writeAll(
   const outcome: Outcome = { total: manifests.map((one) => one.resource), handled: 0 };
   try {
     for (const manifest of manifests) {
+      refuseReadonly(manifest.resource.kind, verb);
       await write(client, manifest.resource, context);
       outcome.handled++;
       progress.step(outcome.handled);

@@ -26,7 +26,7 @@ export async function splitCommand(
   if (cluster?.spec.datastoreReady !== false) {
     throw inputError(
       "not-locked",
-      "the datastore is not locked: set datastoreReady to false in ClusterInformation default first",
+      `the datastore is not locked: first stop its writers with margay patch clusterinfo default -p '{"spec":{"datastoreReady":false}}'`,
     );
   }
   const old = await poolNamed(context, options);
