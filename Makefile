@@ -23,6 +23,9 @@ deps-%: npm
 
 npm: node_modules/.installed
 
+.cache/kernel/initramfs: scripts/kernel.sh scripts/emulated-init.sh | deps-test
+	@scripts/kernel.sh
+
 run: deps-run ## a live host in network namespaces: edit a policy, see packets obey
 	@bin/margay lab up examples/one-host.yaml
 
@@ -35,10 +38,10 @@ check: npm ## types, lint, format, dead code
 fmt: npm ## format in place
 	oxfmt src test bench scripts examples/driver
 
-test: deps-test ## all tests of the daily run (under 10 minutes on 2 cores)
+test: deps-test .cache/kernel/initramfs ## all tests of the daily run (under 10 minutes on 2 cores)
 	$(NODE) test/run.ts
 
-test-long: deps-test ## the same with more random cases and the slow faults (under 45 minutes)
+test-long: deps-test .cache/kernel/initramfs ## the same with more random cases and the slow faults (under 45 minutes)
 	MARGAY_TEST_LONG=1 $(NODE) test/run.ts
 
 test-unit: npm ## the fast tiers only, no kernel, no servers

@@ -3,7 +3,8 @@
 # prints the one command instead. Usage: scripts/deps.sh [run|test|bench]   (default: all of them)
 set -euo pipefail
 run=(ip:iproute2 unshare:util-linux nsenter:util-linux mount:mount sysctl:procps nft:nftables ping:iputils-ping)
-test=("${run[@]}" setpriv:util-linux etcd:etcd-server etcdctl:etcd-client conntrack:conntrack openssl:openssl bird:bird2)
+test=("${run[@]}" setpriv:util-linux etcd:etcd-server etcdctl:etcd-client conntrack:conntrack openssl:openssl bird:bird2
+  qemu-system-x86_64:qemu-system-x86 busybox:busybox-static mkfs.ext4:e2fsprogs)
 bench=("${run[@]}" etcd:etcd-server etcdctl:etcd-client ipset:ipset bird:bird2)
 case "${1:-all}" in
   run) wanted=("${run[@]}") ;;

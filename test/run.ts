@@ -38,6 +38,12 @@ const TIERS: readonly Tier[] = [
   { name: "differential", proves: "evaluate = packets", isolation: "process", concurrency: 2 },
   { name: "lab", proves: "whole hosts", isolation: "process", concurrency: 1 },
   { name: "fault", proves: "what survives", isolation: "process", concurrency: 1 },
+  {
+    name: "emulated",
+    proves: "a machine with another kernel, and without power",
+    isolation: "process",
+    concurrency: 1,
+  },
 ];
 
 interface Totals {
