@@ -21,8 +21,10 @@ export {
   RT_SCOPE_LINK,
   RT_SCOPE_UNIVERSE,
   RT_TABLE_MAIN,
+  RTN_BLACKHOLE,
   RTN_LOCAL,
   RTN_UNICAST,
+  RTPROT_BIRD,
   RTPROT_BOOT,
   RTPROT_KERNEL,
   RTPROT_RA,
@@ -30,12 +32,15 @@ export {
 export { FakeRouteKernel } from "./route/fake.ts";
 export { openRouteKernel, type RouteKernel } from "./route/kernel.ts";
 export type {
+  ForwardingEntry,
   InterfaceAddress,
   Link,
   Neighbour,
+  NewLink,
   Route,
   RouteChange,
   RouteEvent,
+  VxlanSettings,
 } from "./route/types.ts";
 export { FakeNftKernel, FakeNftTable, type FakeNftSet } from "./nft/fake-table.ts";
 export { openNftTable, type NftTableOptions } from "./nft/kernel-table.ts";

@@ -68,6 +68,13 @@ export class NetlinkReader {
     this.#end = end;
   }
 
+  /** The next byte, which stays the next one. */
+  peekU8(): number {
+    const at = this.#take(1);
+    this.#at = at;
+    return this.#view.getUint8(at);
+  }
+
   u8(): number {
     return this.#view.getUint8(this.#take(1));
   }

@@ -1,60 +1,16 @@
 /**
- * rtnetlink messages: struct ifinfomsg, rtmsg and ndmsg with their attributes
- * (uapi/linux/rtnetlink.h, if_link.h, neighbour.h).
+ * Messages about routes and neighbours: struct rtmsg and ndmsg with their attributes
+ * (uapi/linux/rtnetlink.h, neighbour.h).
  */
-import { cidrOf, ipBytes, ipFromBytes, macBytes, macFromBytes, type Ip, type IpFamily } from "#ip";
+import { cidrOf, ipBytes, macBytes, macFromBytes, type Ip, type IpFamily } from "#ip";
+import { unreachable } from "#std";
 import { NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST } from "../frame.ts";
 import type { NetlinkMessage, NetlinkReader } from "../reader.ts";
 import type { NetlinkWriter } from "../writer.ts";
 import * as C from "./constants.ts";
-import type { InterfaceAddress, Link, Neighbour, Route, RouteChange } from "./types.ts";
-
-const MAC_LENGTH = 6;
-
-function addressFamily(family: IpFamily): number {
-  return family === 4 ? C.AF_INET : C.AF_INET6;
-}
-
-function ipFamily(af: number): IpFamily | undefined {
-  if (af === C.AF_INET) return 4;
-  return af === C.AF_INET6 ? 6 : undefined;
-}
-
-/** struct ifinfomsg: family, type, index, flags, change. */
-export function writeLinkDump(writer: NetlinkWriter): void {
-  const mark = writer.beginMessage(C.RTM_GETLINK, NLM_F_REQUEST);
-  for (let word = 0; word < 4; word++) writer.u32(0);
-  writer.endMessage(mark);
-}
-
-/** Undefined for what is no device message, e.g. a bridge port's (AF_BRIDGE). */
-export function readLink({ body }: NetlinkMessage): Link | undefined {
-  const family = body.u8();
-  if (family !== 0) return undefined;
-  body.skip(3);
-  const index = body.i32();
-  const flags = body.u32();
-  body.skip(4);
-  let name = "";
-  let mtu = 0;
-  let mac: Uint8Array | undefined;
-  while (body.nextAttr()) {
-    if (body.attrType === C.IFLA_IFNAME) name = body.attrString();
-    else if (body.attrType === C.IFLA_MTU) mtu = body.attrU32();
-    else if (body.attrType === C.IFLA_ADDRESS && body.attrLength === MAC_LENGTH) {
-      mac = body.attrBytes();
-    }
-  }
-  if (name === "") return undefined;
-  return {
-    index,
-    name,
-    adminUp: (flags & C.IFF_UP) !== 0,
-    operUp: (flags & C.IFF_UP) !== 0 && (flags & C.IFF_RUNNING) !== 0,
-    mtu,
-    ...(mac === undefined ? {} : { mac: macFromBytes(mac) }),
-  };
-}
+import { addressFamily, ipFamily, MAC_LENGTH, readIp, unspecified } from "./family.ts";
+import { writeAddress, writeLinkChange, writeLinkDeletion, writeNewLink } from "./link-codec.ts";
+import type { ForwardingEntry, Neighbour, Route, RouteChange } from "./types.ts";
 
 /** With NETLINK_GET_STRICT_CHK the kernel sends the routes of this table and no others. */
 export function writeRouteDump(writer: NetlinkWriter, family: IpFamily, table: number): void {
@@ -72,6 +28,7 @@ interface RouteHeader {
   readonly protocol?: number;
   readonly scope?: number;
   readonly type?: number;
+  readonly onlink?: boolean;
 }
 
 /** struct rtmsg */
@@ -84,7 +41,7 @@ function writeRouteHeader(writer: NetlinkWriter, header: RouteHeader): void {
   writer.u8(header.protocol ?? 0);
   writer.u8(header.scope ?? 0);
   writer.u8(header.type ?? 0);
-  writer.u32(0); // rtm_flags
+  writer.u32(header.onlink === true ? C.RTNH_F_ONLINK : 0); // rtm_flags
 }
 
 type Writable<T> = { -readonly [Field in keyof T]: T[Field] };
@@ -106,6 +63,7 @@ export function readRoute({ body }: NetlinkMessage): Route | undefined {
   let oif: number | undefined;
   let gateway: Ip | undefined;
   let prefSrc: Ip | undefined;
+  let mtu = 0;
   let several = false;
   while (body.nextAttr()) {
     switch (body.attrType) {
@@ -127,6 +85,9 @@ export function readRoute({ body }: NetlinkMessage): Route | undefined {
       case C.RTA_TABLE:
         table = body.attrU32();
         break;
+      case C.RTA_METRICS:
+        mtu = readMtu(body.nested());
+        break;
       case C.RTA_MULTIPATH:
       case C.RTA_NH_ID:
         several = true;
@@ -139,30 +100,64 @@ export function readRoute({ body }: NetlinkMessage): Route | undefined {
   // Not by spreading, which takes longer than all the rest.
   if (oif !== undefined && !several) route.oif = oif;
   if (gateway !== undefined) route.gateway = gateway;
+  if ((flags & C.RTNH_F_ONLINK) !== 0) route.onlink = true;
   if (prefSrc !== undefined) route.prefSrc = prefSrc;
+  if (mtu !== 0) route.mtu = mtu;
   return route;
+}
+
+function readMtu(metrics: NetlinkReader): number {
+  while (metrics.nextAttr()) if (metrics.attrType === C.RTAX_MTU) return metrics.attrU32();
+  return 0;
 }
 
 /** struct ndmsg */
 function writeNeighbourHeader(
   writer: NetlinkWriter,
-  family: IpFamily,
-  ifindex: number,
-  state: number,
+  af: number,
+  { ifindex = 0, state = 0, flags = 0 }: { ifindex?: number; state?: number; flags?: number },
 ): void {
-  writer.u8(addressFamily(family));
+  writer.u8(af);
   writer.u8(0);
   writer.u16(0);
   writer.i32(ifindex);
   writer.u16(state);
-  writer.u8(0); // ndm_flags
+  writer.u8(flags); // ndm_flags
   writer.u8(0); // ndm_type
 }
 
 export function writeNeighbourDump(writer: NetlinkWriter, family: IpFamily): void {
   const mark = writer.beginMessage(C.RTM_GETNEIGH, NLM_F_REQUEST);
-  writeNeighbourHeader(writer, family, 0, 0);
+  writeNeighbourHeader(writer, addressFamily(family), {});
   writer.endMessage(mark);
+}
+
+/** Of one device. */
+export function writeForwardingDump(writer: NetlinkWriter, ifindex: number): void {
+  const mark = writer.beginMessage(C.RTM_GETNEIGH, NLM_F_REQUEST);
+  writeNeighbourHeader(writer, C.AF_BRIDGE, { ifindex });
+  writer.endMessage(mark);
+}
+
+/** Undefined for another family's. */
+export function readForwarding({ body }: NetlinkMessage): ForwardingEntry | undefined {
+  const family = body.u8();
+  body.skip(3);
+  const ifindex = body.i32();
+  const state = body.u16();
+  body.skip(2);
+  if (family !== C.AF_BRIDGE) return undefined;
+  let host: Ip | undefined;
+  let mac: Uint8Array | undefined;
+  while (body.nextAttr()) {
+    if (body.attrType === C.NDA_DST) host = readIp(body.attrLength === 4 ? 4 : 6, body);
+    else if (body.attrType === C.NDA_LLADDR && body.attrLength === MAC_LENGTH) {
+      mac = body.attrBytes();
+    }
+  }
+  if (mac === undefined) return undefined;
+  const entry = { ifindex, mac: macFromBytes(mac), state };
+  return host === undefined ? entry : { ...entry, host };
 }
 
 export function readNeighbour({ body }: NetlinkMessage): Neighbour | undefined {
@@ -191,30 +186,6 @@ export function readNeighbour({ body }: NetlinkMessage): Neighbour | undefined {
   };
 }
 
-export function writeAddressDump(writer: NetlinkWriter): void {
-  const mark = writer.beginMessage(C.RTM_GETADDR, NLM_F_REQUEST);
-  // struct ifaddrmsg; AF_UNSPEC: of both families.
-  writer.u32(0);
-  writer.u32(0);
-  writer.endMessage(mark);
-}
-
-/** Of a point-to-point link, IFA_ADDRESS is the peer's and IFA_LOCAL ours. */
-export function readInterfaceAddress({ body }: NetlinkMessage): InterfaceAddress | undefined {
-  const family = ipFamily(body.u8());
-  body.skip(3);
-  const ifindex = body.i32();
-  if (family === undefined) return undefined;
-  let address: Ip | undefined;
-  let local: Ip | undefined;
-  while (body.nextAttr()) {
-    if (body.attrType === C.IFA_ADDRESS) address = readIp(family, body);
-    else if (body.attrType === C.IFA_LOCAL) local = readIp(family, body);
-  }
-  const own = local ?? address;
-  return own === undefined ? undefined : { ifindex, address: own };
-}
-
 /** One message. */
 export function writeChange(writer: NetlinkWriter, change: RouteChange): void {
   switch (change.kind) {
@@ -226,6 +197,20 @@ export function writeChange(writer: NetlinkWriter, change: RouteChange): void {
       return writeNeighbour(writer, C.RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, change.neighbour);
     case "deleteNeighbour":
       return writeNeighbour(writer, C.RTM_DELNEIGH, 0, change.neighbour);
+    case "replaceForwarding":
+    case "deleteForwarding":
+      return writeForwarding(writer, change.kind === "replaceForwarding", change.entry);
+    case "createLink":
+      return writeNewLink(writer, change.link);
+    case "setLink":
+      return writeLinkChange(writer, change);
+    case "deleteLink":
+      return writeLinkDeletion(writer, change.index);
+    case "addAddress":
+    case "deleteAddress":
+      return writeAddress(writer, change.kind === "addAddress" ? "add" : "delete", change.address);
+    default:
+      return unreachable(change);
   }
 }
 
@@ -239,6 +224,11 @@ function writeRoute(writer: NetlinkWriter, type: number, flags: number, route: R
   if (prefSrc !== undefined) writer.attrBytes(C.RTA_PREFSRC, ipBytes(prefSrc));
   if (route.oif !== undefined) writer.attrU32(C.RTA_OIF, route.oif);
   if (route.table > 255) writer.attrU32(C.RTA_TABLE, route.table);
+  if (route.mtu !== undefined) {
+    const metrics = writer.beginNested(C.RTA_METRICS);
+    writer.attrU32(C.RTAX_MTU, route.mtu);
+    writer.endNested(metrics);
+  }
   writer.endMessage(mark);
 }
 
@@ -249,7 +239,7 @@ function writeNeighbour(
   { address, ifindex, mac, protocol, state }: Neighbour,
 ): void {
   const mark = writer.beginMessage(type, NLM_F_REQUEST | flags);
-  writeNeighbourHeader(writer, address.family, ifindex, state);
+  writeNeighbourHeader(writer, addressFamily(address.family), { ifindex, state });
   writer.attrBytes(C.NDA_DST, ipBytes(address));
   if (type === C.RTM_NEWNEIGH) {
     if (mac !== undefined) writer.attrBytes(C.NDA_LLADDR, macBytes(mac));
@@ -258,19 +248,18 @@ function writeNeighbour(
   writer.endMessage(mark);
 }
 
-const scratch = new Uint8Array(4);
-
-/** Without a copy for IPv4: a table may hold tens of thousands. */
-function readIp(family: IpFamily, reader: NetlinkReader): Ip {
-  if (family === 6) return ipFromBytes(6, reader.attrBytes(16));
-  const word = reader.attrU32Be();
-  scratch[0] = word >>> 24;
-  scratch[1] = word >>> 16;
-  scratch[2] = word >>> 8;
-  scratch[3] = word;
-  return ipFromBytes(4, scratch);
-}
-
-function unspecified(family: IpFamily): Ip {
-  return ipFromBytes(family, new Uint8Array(family === 4 ? 4 : 16));
+/** A deletion names no host: the entry goes, to however many hosts it leads. */
+function writeForwarding(
+  writer: NetlinkWriter,
+  present: boolean,
+  { ifindex, mac, host, state }: ForwardingEntry,
+): void {
+  const [type, flags] = present
+    ? [C.RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE]
+    : [C.RTM_DELNEIGH, 0];
+  const mark = writer.beginMessage(type, NLM_F_REQUEST | flags);
+  writeNeighbourHeader(writer, C.AF_BRIDGE, { ifindex, state, flags: C.NTF_SELF });
+  writer.attrBytes(C.NDA_LLADDR, macBytes(mac));
+  if (present && host !== undefined) writer.attrBytes(C.NDA_DST, ipBytes(host));
+  writer.endMessage(mark);
 }

@@ -3,12 +3,21 @@
  * need an interface that is up, go with it in silence (IPv4) or with a notification (IPv6), and a
  * replacement takes the place of the route with the same destination, TOS and metric.
  */
-import { formatCidr, formatIp, type Ip, type IpFamily } from "#ip";
+import { formatCidr, formatIp, hostCidr, type Ip, type IpFamily } from "#ip";
 import { unreachable } from "#std";
 import type { NetlinkRefusal } from "../socket.ts";
-import { RT_SCOPE_UNIVERSE, RT_TABLE_MAIN } from "./constants.ts";
+import { RT_SCOPE_UNIVERSE, RT_TABLE_MAIN, RTN_BLACKHOLE } from "./constants.ts";
 import type { RouteKernel } from "./kernel.ts";
-import type { InterfaceAddress, Link, Neighbour, Route, RouteChange, RouteEvent } from "./types.ts";
+import type {
+  ForwardingEntry,
+  InterfaceAddress,
+  Link,
+  Neighbour,
+  NewLink,
+  Route,
+  RouteChange,
+  RouteEvent,
+} from "./types.ts";
 
 const IPV6_DEFAULT_METRIC = 1024;
 
@@ -17,9 +26,10 @@ export class FakeRouteKernel implements RouteKernel {
   readonly #addresses = new Map<string, InterfaceAddress>();
   readonly #routes = new Map<string, Route>();
   readonly #neighbours = new Map<string, Neighbour>();
+  readonly #forwarding = new Map<string, ForwardingEntry>();
   #callback: ((event: RouteEvent) => void) | undefined;
   #nextIndex = 2;
-  #failNext = "";
+  #failNext: { readonly errno: string; readonly kind?: RouteChange["kind"] } | undefined;
   /** Changes that came through `write`, refused ones too. */
   writes = 0;
 
@@ -39,14 +49,20 @@ export class FakeRouteKernel implements RouteKernel {
     return [...this.#neighbours.values()].filter(({ address }) => address.family === family);
   }
 
+  forwarding(ifindex: number): ForwardingEntry[] {
+    return [...this.#forwarding.values()].filter((entry) => entry.ifindex === ifindex);
+  }
+
   write(changes: readonly RouteChange[]): ReadonlyMap<number, NetlinkRefusal> {
     const refusals = new Map<number, NetlinkRefusal>();
+    const { errno: failure = "", kind } = this.#failNext ?? {};
+    const fails = kind === undefined || changes.some((change) => change.kind === kind);
+    if (fails) this.#failNext = undefined;
     for (const [index, change] of changes.entries()) {
       this.writes++;
-      const errno = this.#failNext === "" ? this.#apply(change) : this.#failNext;
+      const errno = failure === "" || !fails ? this.#apply(change) : failure;
       if (errno !== "") refusals.set(index, { seq: index, errno });
     }
-    this.#failNext = "";
     return refusals;
   }
 
@@ -58,15 +74,15 @@ export class FakeRouteKernel implements RouteKernel {
     this.#callback = undefined;
   }
 
-  /** The next `write` is refused as a whole with this errno. */
-  failNext(errno: string): void {
-    this.#failNext = errno;
+  /** The next `write`, or the next with such a change, is refused as a whole with this errno. */
+  failNext(errno: string, kind?: RouteChange["kind"]): void {
+    this.#failNext = kind === undefined ? { errno } : { errno, kind };
   }
 
   /** Somebody gives an interface an address, or takes it away. */
   setAddress(ifindex: number, address: Ip, present: boolean): void {
-    const entry: InterfaceAddress = { ifindex, address };
-    const key = `${ifindex} ${formatIp(address)}`;
+    const entry: InterfaceAddress = { ifindex, address, prefixLen: hostCidr(address).prefixLen };
+    const key = addressKey(entry);
     if (present) this.#addresses.set(key, entry);
     else this.#addresses.delete(key);
     this.#callback?.({ kind: "address", address: entry, present });
@@ -77,11 +93,12 @@ export class FakeRouteKernel implements RouteKernel {
     const known = [...this.#links.values()].find((link) => link.name === name);
     const index = state.index ?? known?.index ?? this.#nextIndex++;
     const link: Link = {
+      ...known,
       index,
       name,
       adminUp: state.up,
       operUp: state.up && (state.carrier ?? true),
-      mtu: 1500,
+      mtu: known?.mtu ?? 1500,
     };
     this.#links.set(index, link);
     if (!state.up) this.#flush(index);
@@ -92,8 +109,7 @@ export class FakeRouteKernel implements RouteKernel {
   removeLink(name: string): void {
     const link = [...this.#links.values()].find((each) => each.name === name);
     if (link === undefined) return;
-    this.#links.delete(link.index);
-    this.#flush(link.index);
+    this.#forgetLink(link.index);
     this.#callback?.({
       kind: "link",
       link: { ...link, adminUp: false, operUp: false },
@@ -108,8 +124,17 @@ export class FakeRouteKernel implements RouteKernel {
       if (this.#apply(change) !== "") return;
       const present = change.kind === "replaceRoute";
       this.#callback?.({ kind: "route", route: change.route, present, replaced });
-    } else {
-      this.#apply(change);
+    } else if (this.#apply(change) === "") {
+      if (change.kind === "replaceForwarding" || change.kind === "deleteForwarding") {
+        const present = change.kind === "replaceForwarding";
+        this.#callback?.({ kind: "forwarding", entry: change.entry, present });
+      } else if (change.kind === "replaceNeighbour" || change.kind === "deleteNeighbour") {
+        const present = change.kind === "replaceNeighbour";
+        this.#callback?.({ kind: "neighbour", neighbour: change.neighbour, present });
+      } else if (change.kind === "setLink") {
+        const link = this.#links.get(change.index);
+        if (link !== undefined) this.#callback?.({ kind: "link", link, present: true });
+      }
     }
   }
 
@@ -120,9 +145,11 @@ export class FakeRouteKernel implements RouteKernel {
   #apply(change: RouteChange): string {
     switch (change.kind) {
       case "replaceRoute": {
-        const { oif } = change.route;
-        if (oif !== undefined && !this.#links.has(oif)) return "ENODEV";
-        if (oif !== undefined && this.#links.get(oif)?.adminUp !== true) return "ENETDOWN";
+        const { oif, type } = change.route;
+        if (oif !== undefined && type !== RTN_BLACKHOLE) {
+          if (!this.#links.has(oif)) return "ENODEV";
+          if (this.#links.get(oif)?.adminUp !== true) return "ENETDOWN";
+        }
         const route = normalized(change.route);
         this.#routes.set(routeKey(route), route);
         return "";
@@ -141,9 +168,59 @@ export class FakeRouteKernel implements RouteKernel {
         return "";
       case "deleteNeighbour":
         return this.#neighbours.delete(neighbourKey(change.neighbour)) ? "" : "ENOENT";
+      case "replaceForwarding":
+        if (!this.#links.has(change.entry.ifindex)) return "ENODEV";
+        this.#forwarding.set(forwardingKey(change.entry), change.entry);
+        return "";
+      case "deleteForwarding":
+        return this.#forwarding.delete(forwardingKey(change.entry)) ? "" : "ENOENT";
+      case "addAddress":
+        if (!this.#links.has(change.address.ifindex)) return "ENODEV";
+        this.#addresses.set(addressKey(change.address), change.address);
+        return "";
+      case "deleteAddress":
+        return this.#addresses.delete(addressKey(change.address)) ? "" : "EADDRNOTAVAIL";
+      case "createLink":
+        return this.#createLink(change.link);
+      case "setLink":
+        return this.#changeLink(change);
+      case "deleteLink":
+        return this.#forgetLink(change.index) ? "" : "ENODEV";
       default:
         return unreachable(change);
     }
+  }
+
+  #createLink({ kind, name, mac, mtu, vxlan }: NewLink): string {
+    if ([...this.#links.values()].some((link) => link.name === name)) return "EEXIST";
+    const index = this.#nextIndex++;
+    const settings = vxlan === undefined ? { kind } : { kind, vxlan };
+    const common = { index, name, adminUp: false, operUp: false, mtu, ...settings };
+    this.#links.set(index, mac === undefined ? common : { ...common, mac });
+    return "";
+  }
+
+  #changeLink({ index, up, mtu, mac }: Extract<RouteChange, { kind: "setLink" }>): string {
+    const link = this.#links.get(index);
+    if (link === undefined) return "ENODEV";
+    this.#links.set(index, {
+      ...link,
+      ...(up === undefined ? {} : { adminUp: true, operUp: true }),
+      ...(mtu === undefined ? {} : { mtu }),
+      ...(mac === undefined ? {} : { mac }),
+    });
+    return "";
+  }
+
+  #forgetLink(index: number): boolean {
+    this.#flush(index);
+    for (const [key, { ifindex }] of this.#addresses) {
+      if (ifindex === index) this.#addresses.delete(key);
+    }
+    for (const [key, { ifindex }] of this.#forwarding) {
+      if (ifindex === index) this.#forwarding.delete(key);
+    }
+    return this.#links.delete(index);
   }
 
   /** An interface that goes down takes its routes and neighbours with it. */
@@ -170,6 +247,14 @@ function normalized(route: Route): Route {
 function routeKey(route: Route): string {
   const { dst, tos, priority } = normalized(route);
   return `${formatCidr(dst)} ${tos} ${priority}`;
+}
+
+function addressKey({ ifindex, address }: InterfaceAddress): string {
+  return `${ifindex} ${formatIp(address)}`;
+}
+
+function forwardingKey({ ifindex, mac }: ForwardingEntry): string {
+  return `${ifindex} ${mac}`;
 }
 
 function neighbourKey({ ifindex, address }: Neighbour): string {

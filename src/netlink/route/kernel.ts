@@ -17,18 +17,25 @@ import {
   type NetlinkRefusal,
 } from "../socket.ts";
 import {
-  readInterfaceAddress,
-  readLink,
+  readForwarding,
   readNeighbour,
   readRoute,
-  writeAddressDump,
   writeChange,
-  writeLinkDump,
+  writeForwardingDump,
   writeNeighbourDump,
   writeRouteDump,
 } from "./codec.ts";
 import * as C from "./constants.ts";
-import type { InterfaceAddress, Link, Neighbour, Route, RouteChange, RouteEvent } from "./types.ts";
+import { readInterfaceAddress, readLink, writeAddressDump, writeLinkDump } from "./link-codec.ts";
+import type {
+  ForwardingEntry,
+  InterfaceAddress,
+  Link,
+  Neighbour,
+  Route,
+  RouteChange,
+  RouteEvent,
+} from "./types.ts";
 
 export interface RouteKernel {
   links(): Link[];
@@ -40,6 +47,8 @@ export interface RouteKernel {
    */
   routes(family: IpFamily, visit: (route: Route) => void): void;
   neighbours(family: IpFamily): Neighbour[];
+  /** Of a tunnel device; none when there is no such device. */
+  forwarding(ifindex: number): ForwardingEntry[];
   /**
    * Writes all, in order; a refused change does not hold up the next. Returns the refusals by
    * position. Throws a system error when the kernel cannot be reached.
@@ -59,6 +68,7 @@ const EVENT_BUFFER = 8 * 1024 * 1024;
 
 const GROUPS = [
   C.RTNLGRP_LINK,
+  C.RTNLGRP_NEIGH,
   C.RTNLGRP_IPV4_IFADDR,
   C.RTNLGRP_IPV6_IFADDR,
   C.RTNLGRP_IPV4_ROUTE,
@@ -107,6 +117,16 @@ class NetlinkRouteKernel implements RouteKernel {
     return this.#dump(write, readNeighbour, "read neighbours");
   }
 
+  forwarding(ifindex: number): ForwardingEntry[] {
+    const write = (writer: NetlinkWriter): void => writeForwardingDump(writer, ifindex);
+    const read = (message: NetlinkMessage): ForwardingEntry | undefined => {
+      const entry = readForwarding(message);
+      // A kernel without strict checking sends every device's.
+      return entry?.ifindex === ifindex ? entry : undefined;
+    };
+    return this.#dump(write, read, "read forwarding entries");
+  }
+
   #dump<T>(
     write: (writer: NetlinkWriter) => void,
     read: (message: NetlinkMessage) => T | undefined,
@@ -135,7 +155,7 @@ class NetlinkRouteKernel implements RouteKernel {
     if (this.#events !== undefined) throw bug("routes are watched already");
     const events = NetlinkSocket.open({ protocol: NETLINK_ROUTE, rcvBuf: EVENT_BUFFER });
     this.#events = events;
-    events.filter(exceptFrom(this.#socket.portId));
+    events.filter(interesting(this.#socket.portId));
     for (const group of GROUPS) events.join(group);
     events.onReadable((event) => {
       for (const each of decodeEvents(event)) callback(each);
@@ -177,27 +197,55 @@ function decodeEvent(message: NetlinkMessage): RouteEvent | undefined {
       const present = message.type === C.RTM_NEWROUTE;
       return { kind: "route", route, present, replaced: (message.flags & NLM_F_REPLACE) !== 0 };
     }
+    case C.RTM_NEWNEIGH:
+    case C.RTM_DELNEIGH:
+      return decodeNeighbourEvent(message, message.type === C.RTM_NEWNEIGH);
     default:
       return undefined;
   }
 }
 
+/** A notification can be read once. */
+function decodeNeighbourEvent(message: NetlinkMessage, present: boolean): RouteEvent | undefined {
+  if (message.body.peekU8() === C.AF_BRIDGE) {
+    const entry = readForwarding(message);
+    return entry && { kind: "forwarding", entry, present };
+  }
+  const neighbour = readNeighbour(message);
+  return neighbour && { kind: "neighbour", neighbour, present };
+}
+
 // linux/bpf_common.h
 const BPF_LD_W_ABS = 0x20;
+const BPF_LD_H_ABS = 0x28;
 const BPF_JMP_JEQ_K = 0x15;
+const BPF_JMP_JSET_K = 0x45;
 const BPF_RET_K = 0x06;
+const NLMSG_TYPE_OFFSET = 4;
 const NLMSG_PID_OFFSET = 12;
+/** After the nlmsghdr: family, padding, index. */
+const NDM_STATE_OFFSET = 24;
 const WHOLE = 0xffffffff;
 
-/** Drops datagrams whose cause was the socket with this port (nlmsg_pid), before they are queued. */
-function exceptFrom(portId: number): FilterInstruction[] {
-  // BPF loads big-endian, the header is in host order.
-  const bytes = new Uint8Array(Uint32Array.of(portId).buffer);
-  const swapped = new DataView(bytes.buffer).getUint32(0);
+/**
+ * Drops datagrams before they are queued whose cause was the socket with this port (nlmsg_pid), and
+ * what the kernel learns of neighbours in passing: that is told with every turn of an ARP entry.
+ */
+function interesting(portId: number): FilterInstruction[] {
   return [
     { code: BPF_LD_W_ABS, jt: 0, jf: 0, k: NLMSG_PID_OFFSET },
-    { code: BPF_JMP_JEQ_K, jt: 0, jf: 1, k: swapped },
-    { code: BPF_RET_K, jt: 0, jf: 0, k: 0 },
+    { code: BPF_JMP_JEQ_K, jt: 5, jf: 0, k: asLoaded(Uint32Array.of(portId)) },
+    { code: BPF_LD_H_ABS, jt: 0, jf: 0, k: NLMSG_TYPE_OFFSET },
+    { code: BPF_JMP_JEQ_K, jt: 0, jf: 2, k: asLoaded(Uint16Array.of(C.RTM_NEWNEIGH)) },
+    { code: BPF_LD_H_ABS, jt: 0, jf: 0, k: NDM_STATE_OFFSET },
+    { code: BPF_JMP_JSET_K, jt: 0, jf: 1, k: asLoaded(Uint16Array.of(C.NUD_PERMANENT)) },
     { code: BPF_RET_K, jt: 0, jf: 0, k: WHOLE },
+    { code: BPF_RET_K, jt: 0, jf: 0, k: 0 },
   ];
+}
+
+/** BPF loads big-endian, the headers are in host order. */
+function asLoaded(value: Uint16Array<ArrayBuffer> | Uint32Array<ArrayBuffer>): number {
+  const view = new DataView(value.buffer);
+  return value instanceof Uint16Array ? view.getUint16(0) : view.getUint32(0);
 }

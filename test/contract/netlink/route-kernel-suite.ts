@@ -6,11 +6,15 @@ import {
   RT_SCOPE_LINK,
   RT_SCOPE_UNIVERSE,
   RT_TABLE_MAIN,
+  RTN_BLACKHOLE,
   RTN_UNICAST,
+  type ForwardingEntry,
+  type Link,
   type Neighbour,
   type Route,
   type RouteEvent,
   type RouteKernel,
+  type VxlanSettings,
 } from "#netlink";
 import { allRoutes } from "../../support/routes.ts";
 
@@ -23,6 +27,8 @@ export interface RouteWorld {
   removeLink(name: string): Promise<void>;
   /** `ip route add/replace/del <args>`. */
   foreignRoute(verb: "replace" | "del", route: Route): Promise<void>;
+  /** Somebody changes a forwarding entry. */
+  foreignForwarding(verb: "replace" | "del", entry: ForwardingEntry): Promise<void>;
   /** Until notifications that are under way have arrived. */
   settle(): Promise<void>;
 }
@@ -150,6 +156,135 @@ export const routeKernelSuite: Readonly<Record<string, (world: RouteWorld) => Pr
     assert.deepEqual(permanent(world), []);
   },
 
+  async "a VXLAN device is made, read back, changed and deleted"(world) {
+    await world.setLink("wl0", true);
+    const parent = indexOf(world, "wl0");
+    const settings = { ...vxlan("10.0.0.1"), parent };
+    const mac = parseMac("66:00:00:00:00:09");
+    const link = { name: "wl8", kind: "vxlan", mtu: 1400, mac, vxlan: settings } as const;
+    assert.equal(world.kernel.write([{ kind: "createLink", link }]).size, 0);
+    assert.equal(world.kernel.write([{ kind: "createLink", link }]).get(0)?.errno, "EEXIST");
+    const made = linkOf(world, "wl8");
+    assert.deepEqual(
+      { ...made, index: 0, vxlan: undefined },
+      {
+        index: 0,
+        name: "wl8",
+        adminUp: false,
+        operUp: false,
+        mtu: 1400,
+        mac: "66:00:00:00:00:09",
+        kind: "vxlan",
+        vxlan: undefined,
+      },
+    );
+    assert.deepEqual(shown(made.vxlan), shown(settings));
+    const change = { mtu: 1300, mac: parseMac("66:00:00:00:00:08"), up: true } as const;
+    world.kernel.write([{ kind: "setLink", index: made.index, ...change }]);
+    const { adminUp, mtu, mac: changed } = linkOf(world, "wl8");
+    assert.deepEqual([adminUp, mtu, changed], [true, 1300, "66:00:00:00:00:08"]);
+    world.kernel.write([{ kind: "deleteLink", index: made.index }]);
+    assert.deepEqual(names(world), ["wl0"]);
+    assert.equal(
+      world.kernel.write([{ kind: "deleteLink", index: made.index }]).get(0)?.errno,
+      "ENODEV",
+    );
+  },
+
+  async "one over IPv6 too"(world) {
+    const settings = vxlan("fd00::1");
+    const link = { name: "wl8", kind: "vxlan", mtu: 1400, vxlan: settings } as const;
+    assert.equal(world.kernel.write([{ kind: "createLink", link }]).size, 0);
+    const { index, vxlan: read } = linkOf(world, "wl8");
+    assert.deepEqual(shown(read), shown(settings));
+    world.kernel.write([{ kind: "deleteLink", index }]);
+  },
+
+  async "addresses are given, read back and taken"(world) {
+    await world.setLink("wl0", true);
+    const ifindex = indexOf(world, "wl0");
+    const given = ["10.65.0.1", "fd65::1"].map((text) => ({
+      ifindex,
+      address: parseIp(text),
+      prefixLen: text.includes(":") ? 128 : 32,
+    }));
+    const here = (): string[] =>
+      world.kernel
+        .addresses()
+        .filter((each) => each.ifindex === ifindex)
+        .map(({ address, prefixLen }) => `${formatIp(address)}/${prefixLen}`)
+        .filter((text) => !text.startsWith("fe80"))
+        .sort();
+    const add = given.map((address) => ({ kind: "addAddress", address }) as const);
+    assert.equal(world.kernel.write([...add, ...add]).size, 0);
+    assert.deepEqual(here(), ["10.65.0.1/32", "fd65::1/128"]);
+    const remove = given.map((address) => ({ kind: "deleteAddress", address }) as const);
+    assert.equal(world.kernel.write(remove).size, 0);
+    assert.deepEqual(here(), []);
+    assert.equal(world.kernel.write(remove).get(0)?.errno, "EADDRNOTAVAIL");
+  },
+
+  async "forwarding entries are written, replaced, read back and deleted"(world) {
+    const { index: ifindex } = makeVxlan(world);
+    const first = { ...entry("66:00:00:00:00:01", "10.0.0.2"), ifindex };
+    const moved = { ...first, host: parseIp("10.0.0.3") };
+    assert.equal(world.kernel.write([{ kind: "replaceForwarding", entry: first }]).size, 0);
+    assert.equal(world.kernel.write([{ kind: "replaceForwarding", entry: moved }]).size, 0);
+    assert.deepEqual(forwarding(world, ifindex), ["66:00:00:00:00:01 10.0.0.3 128"]);
+    assert.equal(world.kernel.write([{ kind: "deleteForwarding", entry: moved }]).size, 0);
+    assert.deepEqual(forwarding(world, ifindex), []);
+    const again = world.kernel.write([{ kind: "deleteForwarding", entry: moved }]);
+    assert.equal(again.get(0)?.errno, "ENOENT");
+    world.kernel.write([{ kind: "deleteLink", index: ifindex }]);
+    const late = world.kernel.write([{ kind: "replaceForwarding", entry: first }]);
+    assert.equal(late.get(0)?.errno, "ENODEV");
+    assert.deepEqual(forwarding(world, ifindex), []);
+  },
+
+  async "what others do to forwarding entries is told"(world) {
+    const { index: ifindex } = makeVxlan(world);
+    const events = record(world.kernel);
+    const other = { ...entry("66:00:00:00:00:02", "10.0.0.4"), ifindex };
+    await world.foreignForwarding("replace", other);
+    await world.foreignForwarding("del", other);
+    await world.settle();
+    const told = events.flatMap((event) =>
+      event.kind === "forwarding" && event.entry.mac === other.mac ? event.present : [],
+    );
+    assert.deepEqual(told, [true, false]);
+    world.kernel.write([{ kind: "deleteLink", index: ifindex }]);
+  },
+
+  async "routes keep their gateway on the link, their MTU, and discard"(world) {
+    await world.setLink("wl0", true);
+    const oif = indexOf(world, "wl0");
+    for (const [dst, gateway] of [
+      ["10.66.0.0/26", "10.66.0.9"],
+      ["fd66::/122", "fd66::9"],
+    ] as const) {
+      const via = {
+        ...route(dst, oif),
+        scope: RT_SCOPE_UNIVERSE,
+        gateway: parseIp(gateway),
+        onlink: true,
+        mtu: 1300,
+      };
+      assert.equal(world.kernel.write([{ kind: "replaceRoute", route: via }]).size, 0);
+      const read = allRoutes(world.kernel, via.dst.family).find(({ protocol }) => protocol === 80);
+      assert.deepEqual([read?.onlink, read?.mtu, read?.oif], [true, 1300, oif]);
+      assert.equal(read?.gateway && formatIp(read.gateway), gateway);
+      const { dst: net, table, protocol, scope, tos, priority } = via;
+      const nowhere = { dst: net, table, protocol, scope, tos, priority, type: RTN_BLACKHOLE };
+      const discard: Route = net.family === 4 ? nowhere : { ...nowhere, oif: 1 };
+      assert.equal(world.kernel.write([{ kind: "replaceRoute", route: discard }]).size, 0);
+      const gone = world.kernel.write([{ kind: "deleteRoute", route: via }]);
+      assert.equal(gone.get(0)?.errno, "ESRCH", "the discarding one took its place");
+      const [left] = allRoutes(world.kernel, net.family).filter((each) => each.protocol === 80);
+      assert.deepEqual([left?.type, left?.oif], [RTN_BLACKHOLE, discard.oif]);
+      assert.equal(world.kernel.write([{ kind: "deleteRoute", route: discard }]).size, 0);
+    }
+  },
+
   async "many changes go in one call"(world) {
     await world.setLink("wl0", true);
     const oif = indexOf(world, "wl0");
@@ -195,6 +330,38 @@ function neighbour(address: string, ifindex: number): Neighbour {
   };
 }
 
+function vxlan(local: string): VxlanSettings {
+  return { vni: 4096, port: 4789, local: parseIp(local), learning: false, checksum: false };
+}
+
+function shown(settings: VxlanSettings | undefined): object {
+  assert.ok(settings !== undefined);
+  const { local, ...rest } = settings;
+  return { ...rest, local: local && formatIp(local) };
+}
+
+function makeVxlan(world: RouteWorld): Link {
+  const link = { name: "wl8", kind: "vxlan", mtu: 1400, vxlan: vxlan("10.0.0.1") } as const;
+  assert.equal(world.kernel.write([{ kind: "createLink", link }]).size, 0);
+  return linkOf(world, "wl8");
+}
+
+function entry(mac: string, host: string): Omit<ForwardingEntry, "ifindex"> {
+  return { mac: parseMac(mac), host: parseIp(host), state: NUD_PERMANENT };
+}
+
+function forwarding(world: RouteWorld, ifindex: number): string[] {
+  return world.kernel
+    .forwarding(ifindex)
+    .map(({ mac, host, state }) => `${mac} ${host && formatIp(host)} ${state}`);
+}
+
+function linkOf(world: RouteWorld, name: string): Link {
+  const link = world.kernel.links().find((each) => each.name === name);
+  assert.ok(link !== undefined, `no ${name}`);
+  return link;
+}
+
 function names(world: RouteWorld): string[] {
   return world.kernel
     .links()
@@ -203,9 +370,7 @@ function names(world: RouteWorld): string[] {
 }
 
 function indexOf(world: RouteWorld, name: string): number {
-  const link = world.kernel.links().find((each) => each.name === name);
-  assert.ok(link !== undefined, `no ${name}`);
-  return link.index;
+  return linkOf(world, name).index;
 }
 
 function ours(world: RouteWorld): string[] {

@@ -37,6 +37,12 @@ function makeWorld(kernel: FakeRouteKernel): RouteWorld {
     async foreignRoute(verb, route) {
       kernel.foreignWrite({ kind: verb === "replace" ? "replaceRoute" : "deleteRoute", route });
     },
+    async foreignForwarding(verb, entry) {
+      kernel.foreignWrite({
+        kind: verb === "replace" ? "replaceForwarding" : "deleteForwarding",
+        entry,
+      });
+    },
     settle: async () => {},
   };
 }

@@ -10,12 +10,12 @@ import { DesiredSet } from "../../../src/netlink/nft/desired.ts";
 import { readGeneration, readRuleHandle } from "../../../src/netlink/nft/readback.ts";
 import { decodeRule, encodeRule } from "../../../src/netlink/nft/rule.ts";
 import {
-  readInterfaceAddress,
-  readLink,
+  readForwarding,
   readNeighbour,
   readRoute,
   writeChange,
 } from "../../../src/netlink/route/codec.ts";
+import { readInterfaceAddress, readLink } from "../../../src/netlink/route/link-codec.ts";
 import { MessageCursor } from "../../../src/netlink/reader.ts";
 import { deliver, readRefusal } from "../../../src/netlink/socket.ts";
 import { parseCidr, parseIp, parseMac } from "#ip";
@@ -34,6 +34,7 @@ const DECODERS: readonly ((message: NetlinkMessage) => unknown)[] = [
   readLink,
   readRoute,
   readNeighbour,
+  readForwarding,
   readInterfaceAddress,
   readRefusal,
   ({ body }) => readGeneration(body),

@@ -5,12 +5,12 @@ import { test } from "node:test";
 import { formatCidr, formatIp, parseCidr, parseIp, parseMac } from "#ip";
 import { NetlinkWriter, readMessages, type NetlinkMessage, type RouteChange } from "#netlink";
 import {
-  readLink,
   readNeighbour,
   readRoute,
   writeChange,
   writeRouteDump,
 } from "../../../src/netlink/route/codec.ts";
+import { readLink } from "../../../src/netlink/route/link-codec.ts";
 
 /** Hexadecimal with spaces and `# comments`. */
 function bytes(text: string): Buffer {

@@ -1,6 +1,6 @@
 /** The suite on the kernel, each test in an empty namespace's place: interfaces are removed after it. */
 import { setTimeout as delay } from "node:timers/promises";
-import { formatCidr } from "#ip";
+import { formatCidr, formatIp } from "#ip";
 import { openRouteKernel, type Route } from "#netlink";
 import { run } from "../../../support/workload-host.ts";
 import { routeKernelSuite, type RouteWorld } from "../route-kernel-suite.ts";
@@ -32,6 +32,13 @@ function makeWorld(): RouteWorld {
       const { dst, priority, protocol } = route;
       const what = [formatCidr(dst), "dev", device ?? "", "metric", `${priority}`];
       run("ip", "route", verb, ...what, "proto", `${protocol}`, "scope", "link");
+    },
+    async foreignForwarding(verb, { mac, host, ifindex }) {
+      const device = run("ip", "-o", "link", "show").match(
+        new RegExp(`^${ifindex}: ([^@:]+)`, "m"),
+      )?.[1];
+      const to = verb === "del" || host === undefined ? [] : ["dst", formatIp(host), "permanent"];
+      run("bridge", "fdb", verb, mac, "dev", device ?? "", ...to, "self");
     },
     settle: () => delay(50),
   };
