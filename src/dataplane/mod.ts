@@ -1,6 +1,10 @@
 /** What makes the kernel agree with the calculation graph. */
 export type { ApplyResult, Dataplane } from "./port.ts";
-export { defaultLinuxDataplaneConfig, type LinuxDataplaneConfig } from "./linux/config.ts";
+export {
+  defaultLinuxDataplaneConfig,
+  type LinuxDataplaneConfig,
+  type TunnelConfig,
+} from "./linux/config.ts";
 export {
   defaultNftPolicyConfig,
   type DropActionOverride,

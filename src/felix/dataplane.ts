@@ -9,6 +9,7 @@ import {
   type LogRateLimit,
   type NatConfig,
   type NftPolicyConfig,
+  type TunnelConfig,
 } from "#dataplane";
 import { parseIp } from "#ip";
 import type { FailsafePort } from "#policy";
@@ -18,6 +19,9 @@ import type { FelixConfig } from "./config/resolve.ts";
 
 /** Linux's RTPROT_BOOT (`uapi/linux/rtnetlink.h`): anybody's; Felix's default for its routes. */
 const RTPROT_BOOT = 3;
+/** Where Calico's CNI plugin looks. */
+const MTU_FILE = "/var/lib/calico/mtu";
+const NO_INTERFACE = /(?!)/;
 const UNIT_SECONDS: Readonly<Record<string, number>> = {
   second: 1,
   minute: 60,
@@ -47,6 +51,7 @@ export function linuxDataplaneConfig(values: FelixValues): LinuxDataplaneConfig 
   const protocol = values.DeviceRouteProtocol;
   return {
     policy: policyConfig(values),
+    tunnels: tunnelConfig(values),
     tableName: defaultLinuxDataplaneConfig.tableName,
     routeProtocol: protocol === RTPROT_BOOT ? defaultLinuxDataplaneConfig.routeProtocol : protocol,
     ipv4RoutePriority: values.IPv4NormalRoutePriority,
@@ -58,6 +63,20 @@ export function linuxDataplaneConfig(values: FelixValues): LinuxDataplaneConfig 
     interfaceExclude: values.InterfaceExclude,
     interfaceRefreshMs: values.InterfaceRefreshInterval,
     routeRefreshMs: values.RouteRefreshInterval,
+  };
+}
+
+function tunnelConfig(values: FelixValues): TunnelConfig {
+  const { ProgramClusterRoutes: programs } = values;
+  return {
+    hostname: values.FelixHostname,
+    vni: values.VXLANVNI,
+    vxlanMtu: values.VXLANMTU,
+    vxlanMtuV6: values.VXLANMTUV6,
+    ipipMtu: values.IpInIpMtu,
+    programsIpipRoutes: programs === "Enabled" || programs === "EnabledIPIPOnly",
+    mtuInterfaces: values.MTUIfacePattern ?? NO_INTERFACE,
+    mtuFile: MTU_FILE,
   };
 }
 

@@ -7,6 +7,10 @@ import { spawn } from "node:child_process";
 /** Variables that let what the script says on standard error through at once, beside its end in an error. */
 const LOUD = ["MARGAY_TEST_VERBOSE", "MARGAY_BENCH_VERBOSE"];
 
+/** What agents leave for others on the host's disk stays in the sandbox. */
+const PRIVATE_STATE =
+  '[ -d /var/lib/calico ] || mkdir -p /var/lib/calico; mount -t tmpfs tmpfs /var/lib/calico; exec "$@"';
+
 /**
  * Starts a script with one JSON argument; resolves with the JSON that it prints. Rejects with the
  * end of its standard error when it fails or does not end in time.
@@ -25,6 +29,10 @@ export function runInSandbox<T>(
     "--fork",
     "--kill-child",
     "--mount-proc",
+    "sh",
+    "-c",
+    PRIVATE_STATE,
+    "sh",
     process.execPath,
     "--disable-warning=ExperimentalWarning",
     script,

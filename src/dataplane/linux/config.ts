@@ -2,8 +2,25 @@
 import type { Ip } from "#ip";
 import { defaultNftPolicyConfig, type NftPolicyConfig } from "./nft/config.ts";
 
+/** MTUs: 0 takes the smallest of the host's real interfaces, less what the tunnel adds. */
+export interface TunnelConfig {
+  /** This node's name in messages; "" has no tunnels. */
+  readonly hostname: string;
+  readonly vni: number;
+  readonly vxlanMtu: number;
+  readonly vxlanMtuV6: number;
+  readonly ipipMtu: number;
+  /** Whether routes into IPIP tunnels are made here; if not, BIRD makes them. */
+  readonly programsIpipRoutes: boolean;
+  /** The host's real interfaces. */
+  readonly mtuInterfaces: RegExp;
+  /** Where the MTU for workloads is written; absent: nowhere. */
+  readonly mtuFile?: string;
+}
+
 export interface LinuxDataplaneConfig {
   readonly policy: NftPolicyConfig;
+  readonly tunnels: TunnelConfig;
   /** Name of the table in the `inet` family. */
   readonly tableName: string;
   /** Number in the kernel of the routes and neighbour entries that are ours; not RTPROT_BOOT (3). */
@@ -28,6 +45,15 @@ export interface LinuxDataplaneConfig {
 /** As Felix's parameters have it, but for the protocol: a number of our own makes ownership clear. */
 export const defaultLinuxDataplaneConfig: LinuxDataplaneConfig = {
   policy: defaultNftPolicyConfig,
+  tunnels: {
+    hostname: "",
+    vni: 4096,
+    vxlanMtu: 0,
+    vxlanMtuV6: 0,
+    ipipMtu: 0,
+    programsIpipRoutes: true,
+    mtuInterfaces: /^((en|wl|ww|sl|ib)[Pcopsvx].*|(eth|wlan|wwan).*)/,
+  },
   tableName: "margay",
   routeProtocol: 80,
   ipv4RoutePriority: 1024,

@@ -1,11 +1,14 @@
-/** Which addresses the host's interfaces have: host endpoints may be declared by them. */
-import { formatIp } from "#ip";
-import type { InterfaceAddress, RouteKernel } from "#netlink";
+/**
+ * Which addresses the host's interfaces have: host endpoints may be declared by them, and tunnels
+ * begin at the interface that has the node's.
+ */
+import { formatIp, type Ip } from "#ip";
+import type { InterfaceAddress, Link, RouteKernel } from "#netlink";
 import type { Interfaces } from "./interfaces.ts";
 
 export class HostAddresses {
   readonly #interfaces: Interfaces;
-  readonly #byIndex = new Map<number, Set<string>>();
+  readonly #byIndex = new Map<number, Map<string, InterfaceAddress>>();
   #changed = true;
   #known = false;
 
@@ -32,14 +35,32 @@ export class HostAddresses {
     this.#known = true;
   }
 
-  update({ ifindex, address }: InterfaceAddress, present: boolean): void {
+  update(entry: InterfaceAddress, present: boolean): void {
+    const { ifindex, address } = entry;
     let addresses = this.#byIndex.get(ifindex);
-    if (addresses === undefined) this.#byIndex.set(ifindex, (addresses = new Set()));
+    if (addresses === undefined) this.#byIndex.set(ifindex, (addresses = new Map()));
     const text = formatIp(address);
     if (addresses.has(text) === present) return;
-    if (present) addresses.add(text);
+    if (present) addresses.set(text, entry);
     else addresses.delete(text);
     this.#changed = true;
+  }
+
+  of(ifindex: number): InterfaceAddress[] {
+    return [...(this.#byIndex.get(ifindex)?.values() ?? [])];
+  }
+
+  /** The interface that has the address; of several the first that is up. */
+  interfaceWith(address: Ip): Link | undefined {
+    const text = formatIp(address);
+    let found: Link | undefined;
+    for (const [index, addresses] of this.#byIndex) {
+      const link = addresses.has(text) ? this.#interfaces.byIndex(index) : undefined;
+      if (link === undefined) continue;
+      const better = found === undefined || (link.adminUp && !found.adminUp);
+      if (better || (link.adminUp === found?.adminUp && link.index < found.index)) found = link;
+    }
+    return found;
   }
 
   /** An interface came, went or has another name. */
@@ -53,7 +74,7 @@ export class HostAddresses {
     const byName = new Map<string, readonly string[]>();
     for (const [index, addresses] of this.#byIndex) {
       const link = this.#interfaces.byIndex(index);
-      if (link !== undefined && addresses.size > 0) byName.set(link.name, [...addresses]);
+      if (link !== undefined && addresses.size > 0) byName.set(link.name, [...addresses.keys()]);
     }
     return byName;
   }

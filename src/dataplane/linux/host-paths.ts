@@ -1,13 +1,22 @@
 /**
- * How packets get to workloads and back: interfaces, and on them routes, neighbours and settings.
+ * How packets get to workloads and back: interfaces, and on them routes, neighbours and settings;
+ * tunnels to those of other nodes.
  *
  *   endpoints with policy in force ──▶ addresses ─┐
- *   kernel events ──▶ interfaces ─────────────────┴▶ desired routes, neighbours, settings ──▶ kernel
+ *   kernel events ──▶ interfaces ─────────────────┼▶ desired routes, neighbours, settings ──▶ kernel
+ *   routes, tunnel ends ──▶ tunnels ──────────────┘
  */
-import type { WorkloadEndpoint, WorkloadEndpointId } from "#calc";
+import type { ToDataplane, WorkloadEndpoint, WorkloadEndpointId } from "#calc";
 import { isHostCidr, type Cidr } from "#ip";
 import { logger } from "#log";
-import type { ConntrackKernel, Link, Route, RouteEvent, RouteKernel } from "#netlink";
+import type {
+  ConntrackKernel,
+  InterfaceAddress,
+  Link,
+  Route,
+  RouteEvent,
+  RouteKernel,
+} from "#netlink";
 import { unreachable } from "#std";
 import { isWorkloadInterface, type LinuxDataplaneConfig } from "./config.ts";
 import { ConnectionCleaner } from "./connection-cleaner.ts";
@@ -18,6 +27,8 @@ import { Interfaces, type InterfaceChange } from "./interfaces.ts";
 import { NeighbourDriver } from "./neighbour-driver.ts";
 import { RouteDriver } from "./route-driver.ts";
 import type { Sysctls } from "./sysctls.ts";
+import { TUNNEL_DEVICES } from "./tunnels/names.ts";
+import { Tunnels } from "./tunnels/tunnels.ts";
 import { WorkloadAddresses, type AddressTarget, type LocalEndpoint } from "./workload-addresses.ts";
 
 const log = logger("dataplane.linux");
@@ -40,6 +51,9 @@ export type PathState =
   | { readonly state: "ready" }
   | { readonly state: "waiting" | "failed"; readonly reason: string };
 
+/** As Felix looks after its devices. */
+const TUNNEL_CHECK_MS = 10_000;
+
 type Part = readonly [name: string, apply: () => DriverResult];
 
 export class HostPaths {
@@ -50,6 +64,7 @@ export class HostPaths {
   readonly #routes: RouteDriver;
   readonly #neighbours: NeighbourDriver;
   readonly #gateway: WorkloadGateway;
+  readonly #tunnels: Tunnels;
   readonly #connections: ConnectionCleaner;
   #watching = false;
   /** What is in the kernel is another life's: nothing of ours was written yet. */
@@ -58,6 +73,7 @@ export class HostPaths {
   #routesDue = true;
   #interfaceChanged = false;
   #closed = false;
+  #soon: NodeJS.Immediate | undefined;
   #interfaceTimer: NodeJS.Timeout | undefined;
   #routeTimer: NodeJS.Timeout | undefined;
   #graceTimer: NodeJS.Timeout | undefined;
@@ -84,7 +100,17 @@ export class HostPaths {
       onStale: (dst) => this.#connections.forget(dst),
       onProblem: (dst) => this.#touch(this.#addresses.keysWith(dst)),
     });
-    this.#neighbours = new NeighbourDriver(kernel, config.routeProtocol);
+    this.#neighbours = new NeighbourDriver(kernel, config.routeProtocol, (index) =>
+      TUNNEL_DEVICES.has(this.#interfaces.byIndex(index)?.name ?? ""),
+    );
+    this.#tunnels = new Tunnels({
+      config,
+      kernel,
+      interfaces: this.#interfaces,
+      addresses: this.#hostAddresses,
+      neighbours: this.#neighbours,
+      routes: this.#routes,
+    });
     this.#gateway = new WorkloadGateway(config.routeProtocol, linkByIndex);
     if (config.ipForwarding) options.sysctls.wantForwarding();
   }
@@ -116,6 +142,11 @@ export class HostPaths {
   /** False until all that is there has been read, and while it must be read again. */
   get known(): boolean {
     return !this.#interfacesDue && !this.#routesDue;
+  }
+
+  /** Records what concerns other nodes. */
+  onMessage(message: ToDataplane): void {
+    this.#tunnels.onMessage(message);
   }
 
   /** Its policy is in force (or, undefined, gone): traffic may be attracted. */
@@ -162,10 +193,8 @@ export class HostPaths {
       this.#interfaces.resync(kernel);
       this.#hostAddresses.resync(kernel);
       this.#interfacesDue = false;
-      clearTimeout(this.#interfaceTimer);
-      this.#interfaceTimer = this.#after(config.interfaceRefreshMs, () => {
-        this.#interfacesDue = true;
-      });
+      this.#tunnels.resync();
+      this.#scheduleInterfaces();
     }
     if (this.#routesDue) {
       this.#gateway.beginResync();
@@ -179,6 +208,16 @@ export class HostPaths {
       });
     }
     return { writes: 0, errors: [] };
+  }
+
+  /** What tunnels stand on may change without a notification that we would understand. */
+  #scheduleInterfaces(): void {
+    const { interfaceRefreshMs: ms } = this.#options.config;
+    const often = this.#tunnels.active && (ms <= 0 || ms > TUNNEL_CHECK_MS);
+    clearTimeout(this.#interfaceTimer);
+    this.#interfaceTimer = this.#after(often ? TUNNEL_CHECK_MS : ms, () => {
+      this.#interfacesDue = true;
+    });
   }
 
   #after(ms: number, mark: () => void): NodeJS.Timeout | undefined {
@@ -195,15 +234,21 @@ export class HostPaths {
     this.#addresses.resolve((address, target) => this.#setTarget(address, target));
     this.#former = false;
     this.#connections.cleanHeld();
-    const gateway = this.#gatewayRoute;
-    if (gateway === undefined) this.#routes.removeSpecial(GATEWAY_CIDR);
-    else this.#routes.setSpecial(gateway);
+    this.#routes.set("local-workload", GATEWAY_CIDR, this.#gatewayRoute);
     const onProblem = (name: string): void => this.#touch(this.#addresses.keysOn(name));
     return [
-      ["routes", () => this.#routes.apply()],
+      ["tunnels", () => this.#applyTunnels()],
       ["neighbours", () => this.#neighbours.apply()],
+      ["routes", () => this.#routes.apply()],
       ["sysctls", () => this.#options.sysctls.apply(onProblem)],
     ];
+  }
+
+  #applyTunnels(): DriverResult {
+    const result = this.#tunnels.apply();
+    // A host endpoint may be declared by the address that a device just got.
+    if (this.#hostAddresses.changed) this.#want();
+    return result;
   }
 
   #setTarget(address: Cidr, target: AddressTarget | undefined): void {
@@ -241,7 +286,15 @@ export class HostPaths {
         break;
       case "address":
         this.#hostAddresses.update(event.address, event.present);
-        break;
+        if (!event.present) this.#addressGone(event.address);
+        this.#hostChanged(this.#interfaces.byIndex(event.address.ifindex)?.name);
+        return this.#wantSoon();
+      case "neighbour":
+        this.#neighbours.observe(event.neighbour, event.present);
+        return this.#wantSoon();
+      case "forwarding":
+        this.#tunnels.observe(event.entry, event.present);
+        return this.#wantSoon();
       case "route":
         this.#gateway.observe(event.route, event.present);
         this.#routes.observe(event.route, event.present, event.replaced);
@@ -257,6 +310,22 @@ export class HostPaths {
     if (this.#dirty) this.#want();
   }
 
+  /** With its last IPv4 address an interface loses its IPv4 routes, and nothing tells of that. */
+  #addressGone({ address, ifindex }: InterfaceAddress): void {
+    const left = this.#hostAddresses.of(ifindex);
+    if (address.family === 6 || left.some((entry) => entry.address.family === 4)) return;
+    this.#routes.forgetInterface(ifindex, 4);
+    this.#gateway.forgetInterface(ifindex);
+  }
+
+  /** What an interface loses is told before that it goes: such news waits for the rest of it. */
+  #wantSoon(): void {
+    this.#soon ??= setImmediate(() => {
+      this.#soon = undefined;
+      if (this.#dirty) this.#want();
+    });
+  }
+
   get #dirty(): boolean {
     return (
       !this.known ||
@@ -265,7 +334,8 @@ export class HostPaths {
       this.#addresses.dirty ||
       this.#routes.dirty ||
       this.#routes.wants(GATEWAY_CIDR) !== (this.#gatewayRoute !== undefined) ||
-      this.#neighbours.dirty
+      this.#neighbours.dirty ||
+      this.#tunnels.dirty
     );
   }
 
@@ -279,6 +349,7 @@ export class HostPaths {
       this.#gateway.forgetInterface(before.index);
     }
     const name = after?.name ?? before?.name ?? "";
+    this.#hostChanged(name);
     if (this.#addresses.keysOn(name).size === 0) return;
     this.#interfaceChanged = true;
     this.#addresses.interfaceChanged(name);
@@ -286,6 +357,12 @@ export class HostPaths {
     if (after !== undefined && (!sameDevice || before?.adminUp !== after.adminUp)) {
       this.#options.sysctls.recheck(name);
     }
+  }
+
+  /** Tunnels go by the host's interfaces, not by those of workloads. */
+  #hostChanged(name: string | undefined): void {
+    const isWorkload = name !== undefined && isWorkloadInterface(this.#options.config, name);
+    if (!isWorkload) this.#tunnels.hostChanged();
   }
 
   /** Another endpoint may have the interface now, or none; or the interface came or went. */
@@ -317,6 +394,7 @@ export class HostPaths {
   /** What is in the kernel stays. */
   close(): void {
     this.#closed = true;
+    clearImmediate(this.#soon);
     for (const timer of [this.#interfaceTimer, this.#routeTimer, this.#graceTimer]) {
       clearTimeout(timer);
     }

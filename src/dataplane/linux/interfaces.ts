@@ -2,7 +2,8 @@
  * The host's interfaces as the kernel tells them: by name and by index, up, down or absent. A rename
  * is one interface that goes and one that comes; so is one that was deleted and made again.
  */
-import type { Link, RouteKernel } from "#netlink";
+import type { Ip } from "#ip";
+import type { Link, RouteKernel, VxlanSettings } from "#netlink";
 
 export interface InterfaceChange {
   readonly before: Link | undefined;
@@ -25,6 +26,10 @@ export class Interfaces {
 
   byName(name: string): Link | undefined {
     return this.#byName.get(name);
+  }
+
+  all(): Iterable<Link> {
+    return this.#byIndex.values();
   }
 
   byIndex(index: number): Link | undefined {
@@ -75,6 +80,26 @@ function same(a: Link, b: Link): boolean {
     a.adminUp === b.adminUp &&
     a.operUp === b.operUp &&
     a.mac === b.mac &&
-    a.mtu === b.mtu
+    a.mtu === b.mtu &&
+    a.kind === b.kind &&
+    sameVxlan(a.vxlan, b.vxlan)
   );
+}
+
+export function sameVxlan(a: VxlanSettings | undefined, b: VxlanSettings | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b;
+  return (
+    a.vni === b.vni &&
+    a.port === b.port &&
+    a.parent === b.parent &&
+    a.learning === b.learning &&
+    a.checksum === b.checksum &&
+    sameIp(a.local, b.local) &&
+    sameIp(a.group, b.group)
+  );
+}
+
+export function sameIp(a: Ip | undefined, b: Ip | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b;
+  return a.w0 === b.w0 && a.w1 === b.w1 && a.w2 === b.w2 && a.w3 === b.w3;
 }

@@ -102,6 +102,7 @@ export class LinuxDataplane implements Dataplane {
 
   onMessage(message: ToDataplane): void {
     this.#parts.compiler.onMessage(message);
+    this.#paths.onMessage(message);
     const { case: kind, value } = message;
     if (kind === "workloadEndpointUpdate") this.#stage(value.id, value.endpoint);
     else if (kind === "workloadEndpointRemove") this.#stage(value.id, undefined);

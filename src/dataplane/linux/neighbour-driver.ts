@@ -1,6 +1,7 @@
 /**
- * Permanent neighbour entries (ARP, NDP) for workloads whose MAC is declared, so that the host need
- * not ask for it. Ours are those that carry our protocol number (NDA_PROTOCOL).
+ * Permanent neighbour entries (ARP, NDP) for workloads whose MAC is declared, and for the far ends of
+ * tunnels, so that the host need not ask for it. Ours are those that carry our protocol number
+ * (NDA_PROTOCOL), and all permanent ones on our own devices.
  */
 import { formatIp, tryParseMac, type Ip, type Mac } from "#ip";
 import {
@@ -16,13 +17,19 @@ import { NOTHING_DONE, type DriverResult } from "./driver.ts";
 export class NeighbourDriver {
   readonly #kernel: RouteKernel;
   readonly #protocol: number;
+  readonly #isOwnDevice: (ifindex: number) => boolean;
   readonly #tracker = new DeltaTracker<string, Neighbour>({ equal: (a, b) => a.mac === b.mac });
   readonly #actualKeysByInterface = new MultiMap<number, string>();
   readonly #desiredKeys = new Map<string, string>();
 
-  constructor(kernel: RouteKernel, protocol: number) {
+  constructor(
+    kernel: RouteKernel,
+    protocol: number,
+    isOwnDevice: (ifindex: number) => boolean = () => false,
+  ) {
     this.#kernel = kernel;
     this.#protocol = protocol;
+    this.#isOwnDevice = isOwnDevice;
   }
 
   /** `mac` undefined or not one: no entry of ours. */
@@ -59,13 +66,31 @@ export class NeighbourDriver {
     const found: [string, Neighbour][] = [];
     for (const family of [4, 6] as const) {
       for (const neighbour of this.#kernel.neighbours(family)) {
-        if (neighbour.state !== NUD_PERMANENT || neighbour.protocol !== this.#protocol) continue;
+        if (!this.#isOurs(neighbour)) continue;
         const key = neighbourKey(neighbour);
         found.push([key, neighbour]);
         this.#actualKeysByInterface.add(neighbour.ifindex, key);
       }
     }
     this.#tracker.replaceActual(found);
+  }
+
+  /** What somebody changed on our own devices; interfaces of workloads take theirs with them. */
+  observe(neighbour: Neighbour, present: boolean): void {
+    if (!this.#isOwnDevice(neighbour.ifindex)) return;
+    const key = neighbourKey(neighbour);
+    if (present && this.#isOurs(neighbour)) {
+      this.#tracker.setActual(key, neighbour);
+      this.#actualKeysByInterface.add(neighbour.ifindex, key);
+    } else {
+      this.#tracker.deleteActual(key);
+      this.#actualKeysByInterface.delete(neighbour.ifindex, key);
+    }
+  }
+
+  #isOurs({ ifindex, protocol, state }: Neighbour): boolean {
+    if (state !== NUD_PERMANENT) return false;
+    return protocol === this.#protocol || this.#isOwnDevice(ifindex);
   }
 
   get dirty(): boolean {

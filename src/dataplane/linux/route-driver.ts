@@ -1,19 +1,22 @@
 /**
- * Routes to local workloads in the main table: desired against what the kernel has, the difference
- * in one batch, additions first.
+ * Routes to workloads, here and on other nodes, in the main table: desired against what the kernel
+ * has, the difference in one batch, additions first.
  *
- * Ours: routes with our protocol number, wherever; and on workload interfaces those of others, unless
- * told to leave them, but never the kernel's own nor a router advertisement's. A route of others goes
- * only after a grace period: a CNI plugin makes the route before it tells the datastore.
+ * Ours: routes with our protocol number, wherever; and on workload interfaces and tunnel devices those
+ * of others, unless told to leave them, but never the kernel's own nor a router advertisement's. A
+ * route of others goes only after a grace period: a CNI plugin makes the route before it tells the
+ * datastore.
  */
-import { formatCidr, type Cidr } from "#ip";
+import { formatCidr, type Cidr, type IpFamily } from "#ip";
 import {
   refusalError,
   RT_SCOPE_LINK,
   RT_SCOPE_UNIVERSE,
   RT_TABLE_MAIN,
+  RTN_BLACKHOLE,
   RTN_LOCAL,
   RTN_UNICAST,
+  RTPROT_BIRD,
   RTPROT_BOOT,
   RTPROT_KERNEL,
   RTPROT_RA,
@@ -25,7 +28,10 @@ import {
 import { DeltaTracker, MultiMap } from "#std";
 import { isWorkloadInterface, type LinuxDataplaneConfig } from "./config.ts";
 import { NOTHING_DONE, type DriverResult } from "./driver.ts";
+import { sameIp } from "./interfaces.ts";
+import { RouteChoices, type RouteClass } from "./route-choices.ts";
 import { RouteIndex } from "./route-index.ts";
+import { IPIP_DEVICE, TUNNEL_DEVICES } from "./tunnels/names.ts";
 
 const FOREIGN_GRACE_MS = 10_000;
 const IPV6_LINK_LOCAL_W0 = 0xfe80;
@@ -48,8 +54,8 @@ export class RouteDriver {
   readonly #index = new RouteIndex();
   #round = 0;
   readonly #actualKeysByOif = new MultiMap<number, string>();
-  /** Destination → key of what is desired for it. */
-  readonly #desiredKeys = new Map<string, string>();
+  /** What is desired for each destination. */
+  readonly #choices = new RouteChoices();
   /** When others' routes that must go were first seen. */
   readonly #foreignSinceMs = new Map<string, number>();
   readonly #problems = new Map<string, string>();
@@ -69,22 +75,22 @@ export class RouteDriver {
   }
 
   wants(dst: Cidr): boolean {
-    return this.#desiredKeys.has(formatCidr(dst));
+    return this.#choices.best(formatCidr(dst)) !== undefined;
   }
 
   /** The desired route to `dst` is in the kernel, if not with all that it should have. */
   isPresent(dst: Cidr): boolean {
-    const key = this.#desiredKeys.get(formatCidr(dst));
-    return key !== undefined && this.#tracker.actual.has(key);
+    const best = this.#choices.best(formatCidr(dst));
+    return best !== undefined && this.#tracker.actual.has(best.key);
   }
 
   /** Packets to `dst` go out of this interface; undefined: no route of ours. */
   setWorkload(dst: Cidr, ifindex: number | undefined): void {
-    if (ifindex === undefined) return this.#setDesired(dst, undefined);
+    if (ifindex === undefined) return this.set("local-workload", dst, undefined);
     const { config } = this.#options;
     const v4 = dst.family === 4;
     const prefSrc = v4 ? config.ipv4RouteSource : config.ipv6RouteSource;
-    this.#setDesired(dst, {
+    this.set("local-workload", dst, {
       dst,
       table: RT_TABLE_MAIN,
       protocol: config.routeProtocol,
@@ -97,27 +103,15 @@ export class RouteDriver {
     });
   }
 
-  /** Any other route of ours. */
-  setSpecial(route: Route): void {
-    this.#setDesired(route.dst, route);
-  }
-
-  removeSpecial(dst: Cidr): void {
-    this.#setDesired(dst, undefined);
-  }
-
-  #setDesired(dst: Cidr, route: Route | undefined): void {
+  /** The route of this class to `dst`; of several classes' the first one's is made. */
+  set(routeClass: RouteClass, dst: Cidr, route: Route | undefined): void {
     const text = formatCidr(dst);
-    const before = this.#desiredKeys.get(text);
-    const after = route && routeKey(route);
-    if (before !== undefined && before !== after) this.#tracker.deleteDesired(before);
-    if (route === undefined || after === undefined) {
-      this.#desiredKeys.delete(text);
-      this.#setProblem(text, undefined);
-      return;
-    }
-    this.#desiredKeys.set(text, after);
-    this.#tracker.setDesired(after, route);
+    const before = this.#choices.best(text)?.key;
+    this.#choices.set(text, routeClass, route && { key: routeKey(route), route });
+    const best = this.#choices.best(text);
+    if (before !== undefined && before !== best?.key) this.#tracker.deleteDesired(before);
+    if (best === undefined) this.#setProblem(text, undefined);
+    else this.#tracker.setDesired(best.key, best.route);
   }
 
   /** A route came, was replaced or went, by another's hand. */
@@ -130,15 +124,18 @@ export class RouteDriver {
 
   /** A replacement leaves one route for a destination and metric; no deletion is told. */
   #displaced(route: Route, key: string): void {
-    const desired = this.#desiredKeys.get(formatCidr(route.dst));
+    const desired = this.#choices.best(formatCidr(route.dst))?.key;
     if (desired === undefined || desired === key) return;
     const known = this.#tracker.actual.get(desired);
     if (known?.priority === route.priority && known.tos === route.tos) this.#setAbsent(desired);
   }
 
   /** The interface went down or away, and its routes with it; IPv4 tells of no deletion. */
-  forgetInterface(index: number): void {
-    for (const key of this.#actualKeysByOif.get(index)) this.#setAbsent(key);
+  forgetInterface(index: number, family?: IpFamily): void {
+    for (const key of this.#actualKeysByOif.get(index)) {
+      const route = this.#tracker.actual.get(key);
+      if (family === undefined || route?.dst.family === family) this.#setAbsent(key);
+    }
   }
 
   /** Reads all back. `observe` sees each of the main table's routes. */
@@ -220,7 +217,7 @@ export class RouteDriver {
         this.#setPresent(key, change.route);
       } else {
         this.#setAbsent(key);
-        if (!this.#desiredKeys.has(dst)) this.#options.onStale(change.route.dst);
+        if (this.#choices.best(dst) === undefined) this.#options.onStale(change.route.dst);
       }
     }
     return { writes: changes.length - errors.length, errors };
@@ -259,15 +256,22 @@ export class RouteDriver {
 
   #isOurs(route: Route): boolean {
     const { config, linkByIndex } = this.#options;
-    if (route.type !== RTN_UNICAST && route.type !== RTN_LOCAL) return false;
+    if (!OUR_TYPES.has(route.type)) return false;
     if (route.protocol === RTPROT_KERNEL || route.protocol === RTPROT_RA) return false;
     if (route.dst.family === 6 && route.dst.w0 >>> 16 === IPV6_LINK_LOCAL_W0) return false;
     if (route.protocol === config.routeProtocol && route.protocol !== RTPROT_BOOT) return true;
-    if (!config.removeExternalRoutes && route.protocol !== config.routeProtocol) return false;
     const name = route.oif === undefined ? undefined : linkByIndex(route.oif)?.name;
-    return name !== undefined && isWorkloadInterface(config, name);
+    if (name === undefined) return false;
+    if (name === IPIP_DEVICE) {
+      return config.tunnels.programsIpipRoutes && route.protocol === RTPROT_BIRD;
+    }
+    if (TUNNEL_DEVICES.has(name)) return true;
+    if (!config.removeExternalRoutes && route.protocol !== config.routeProtocol) return false;
+    return isWorkloadInterface(config, name);
   }
 }
+
+const OUR_TYPES: ReadonlySet<number> = new Set([RTN_UNICAST, RTN_LOCAL, RTN_BLACKHOLE]);
 
 /** Destination, TOS, metric and interface in 16-bit units. */
 function routeKey({ dst, tos, priority, oif = 0 }: Route): string {
@@ -295,12 +299,9 @@ function sameRoute(desired: Route, actual: Route): boolean {
     desired.protocol === actual.protocol &&
     desired.type === actual.type &&
     (desired.dst.family === 6 || desired.scope === actual.scope) &&
+    desired.onlink === actual.onlink &&
+    desired.mtu === actual.mtu &&
     sameIp(desired.prefSrc, actual.prefSrc) &&
     sameIp(desired.gateway, actual.gateway)
   );
-}
-
-function sameIp(a: Route["gateway"], b: Route["gateway"]): boolean {
-  if (a === undefined || b === undefined) return a === b;
-  return a.w0 === b.w0 && a.w1 === b.w1 && a.w2 === b.w2 && a.w3 === b.w3;
 }

@@ -124,7 +124,7 @@ test("while policy fails, endpoints that have theirs are still repaired", async 
 test("a route that is refused is tried again and is the endpoint's error", async (t) => {
   const world = makeWorld(t);
   world.plug(a.interfaceName);
-  world.kernel.failNext("ENOMEM");
+  world.kernel.failNext("ENOMEM", "replaceRoute");
   const failed = await world.send(endpointUpdate(a), IN_SYNC);
   assert.match(failed.errors.map(String).join(), /ENOMEM/);
   assert.deepEqual(world.statuses, ["default/pod1 error"]);

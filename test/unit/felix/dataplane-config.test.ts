@@ -9,7 +9,9 @@ const of = (raw: RawConfig) =>
   linuxDataplaneConfig(resolveConfig({ "environment variable": raw }, "n").values);
 
 test("Felix's defaults are the dataplane's defaults", () => {
-  assert.deepEqual(of({}), defaultLinuxDataplaneConfig);
+  const { tunnels, ...defaults } = defaultLinuxDataplaneConfig;
+  const here = { hostname: "n", mtuFile: "/var/lib/calico/mtu" };
+  assert.deepEqual(of({}), { ...defaults, tunnels: { ...tunnels, ...here } });
 });
 
 test("every parameter that the dataplane takes arrives", () => {
@@ -37,6 +39,12 @@ test("every parameter that the dataplane takes arrives", () => {
     NATOutgoingExclusions: "IPPoolsAndHostIPs",
     IptablesNATOutgoingInterfaceFilter: "eth+",
     ServiceLoopPrevention: "reject",
+    VXLANVNI: "77",
+    VXLANMTU: "1400",
+    VXLANMTUV6: "1380",
+    IpInIpMtu: "1430",
+    ProgramClusterRoutes: "EnabledNoEncapOnly",
+    MTUIfacePattern: "^bond",
     ExternalNodesCIDRList: "192.0.2.0/24,192.0.3.1",
     DeviceRouteProtocol: "99",
     IPv4NormalRoutePriority: "1",
@@ -85,6 +93,16 @@ test("every parameter that the dataplane takes arrives", () => {
   assert.equal(ipv4RouteSource && formatIp(ipv4RouteSource), "10.0.0.1");
   assert.equal(ipv6RouteSource && formatIp(ipv6RouteSource), "fd00::1");
   assert.deepEqual(rest, {
+    tunnels: {
+      hostname: "n",
+      vni: 77,
+      vxlanMtu: 1400,
+      vxlanMtuV6: 1380,
+      ipipMtu: 1430,
+      programsIpipRoutes: false,
+      mtuInterfaces: /^bond/,
+      mtuFile: "/var/lib/calico/mtu",
+    },
     tableName: "margay",
     routeProtocol: 99,
     ipv4RoutePriority: 1,

@@ -1,0 +1,381 @@
+/**
+ * Hosts in two subnets with a router between them, each with one workload under the real agent, over
+ * one shared store. This process's network namespace is the router (run it with `runInSandbox`):
+ *
+ *   host 1, host 2 ── 10.0.1.0/24 fd00:1::/64 ── router ── 10.0.2.0/24 fd00:2::/64 ── host 3
+ *
+ * Host n has the blocks 10.65.n.0/26 and fd65:n::/122, its tunnels the first address of each and its
+ * workload the next.
+ */
+import { execFileSync, spawn, type ChildProcess } from "node:child_process";
+import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { openDatastore, type Datastore } from "#datastore";
+import { until } from "./agent-host.ts";
+import { storedObject, type Given } from "./bgp.ts";
+import { watched } from "./workload-host.ts";
+
+const MARGAY = fileURLToPath(new URL("../../bin/margay", import.meta.url));
+const LIMIT_MS = 15_000;
+
+export interface Host {
+  readonly number: number;
+  readonly name: string;
+  readonly netns: string;
+  /** Of the link that it is on. */
+  readonly subnet: number;
+  readonly ipv4: string;
+  readonly ipv6: string;
+  readonly block4: string;
+  readonly block6: string;
+  readonly tunnel4: string;
+  readonly tunnel6: string;
+  readonly pod: {
+    readonly netns: string;
+    readonly interfaceName: string;
+    readonly ipv4: string;
+    readonly ipv6: string;
+  };
+}
+
+function hostOf(number: number): Host {
+  const subnet = number <= 2 ? 1 : 2;
+  return {
+    number,
+    name: `host-${number}`,
+    netns: `mgy-host-${number}`,
+    subnet,
+    ipv4: `10.0.${subnet}.1${number}`,
+    ipv6: `fd00:${subnet}::1${number}`,
+    block4: `10.65.${number}.0/26`,
+    block6: `fd65:${number}::/122`,
+    tunnel4: `10.65.${number}.0`,
+    tunnel6: `fd65:${number}::`,
+    pod: {
+      netns: `mgy-pod-${number}`,
+      interfaceName: `cali0000000000${number}`,
+      ipv4: `10.65.${number}.1`,
+      ipv6: `fd65:${number}::1`,
+    },
+  };
+}
+
+/** VXLAN between the subnets, plain routes within one; both families. */
+export const POOLS: readonly Given[] = [
+  {
+    kind: "IPPool",
+    name: "pool4",
+    spec: { cidr: "10.65.0.0/16", vxlanMode: "CrossSubnet", ipipMode: "Never", natOutgoing: true },
+  },
+  {
+    kind: "IPPool",
+    name: "pool6",
+    spec: { cidr: "fd65::/16", blockSize: 122, vxlanMode: "CrossSubnet", ipipMode: "Never" },
+  },
+];
+
+export class ClusterHosts {
+  readonly dir = mkdtempSync(join(tmpdir(), "margay-cluster-"));
+  readonly hosts: readonly Host[];
+  readonly #processes = new Map<string, ChildProcess>();
+  #store: Datastore | undefined;
+
+  private constructor(count: number) {
+    this.hosts = Array.from({ length: count }, (_, index) => hostOf(index + 1));
+  }
+
+  /** The agents are not running yet. */
+  static async start(count: number, pools: readonly Given[] = POOLS): Promise<ClusterHosts> {
+    const cluster = new ClusterHosts(count);
+    cluster.#wire();
+    cluster.#spawn("store", [MARGAY, "datastore"]);
+    await until("the store answers", async () => {
+      cluster.#store ??= await openDatastore({
+        type: "etcdv3",
+        etcd: { endpoints: [cluster.#socket] },
+      });
+      return await cluster.#store.list("/x").then(
+        () => true,
+        () => false,
+      );
+    });
+    await cluster.put(...base(), ...pools);
+    for (const host of cluster.hosts) {
+      await cluster.put(nodeOf(host), endpointOf(host));
+      await cluster.putBlocks(host);
+    }
+    return cluster;
+  }
+
+  get #socket(): string {
+    return `unix://${this.dir}/store/margay.sock`;
+  }
+
+  #wire(): void {
+    execFileSync("mount", ["-t", "tmpfs", "tmpfs", "/run"]);
+    mkdirSync("/run/netns", { recursive: true });
+    execFileSync("sysctl", [
+      "-q",
+      "net.ipv4.ip_forward=1",
+      "net.ipv6.conf.all.forwarding=1",
+      "net.ipv6.conf.default.accept_dad=0",
+    ]);
+    this.ip("link set lo up");
+    for (const subnet of [1, 2]) {
+      this.ip(
+        `link add net${subnet} type bridge`,
+        `link set net${subnet} up`,
+        `addr add 10.0.${subnet}.1/24 dev net${subnet}`,
+        `-6 addr add fd00:${subnet}::1/64 dev net${subnet} nodad`,
+      );
+    }
+    for (const host of this.hosts) this.#wireHost(host);
+  }
+
+  #wireHost({ ipv4, ipv6, netns, number, pod, subnet }: Host): void {
+    for (const name of [netns, pod.netns]) {
+      this.ip(`netns add ${name}`);
+      const quiet = ["sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0"];
+      execFileSync("ip", ["netns", "exec", name, ...quiet]);
+      this.ip(`-n ${name} link set lo up`);
+    }
+    this.ip(
+      `link add up${number} type veth peer name eth0 netns ${netns}`,
+      `link set up${number} master net${subnet} up`,
+      `-n ${netns} link set eth0 up`,
+      `-n ${netns} addr add ${ipv4}/24 dev eth0`,
+      `-n ${netns} -6 addr add ${ipv6}/64 dev eth0 nodad`,
+      `-n ${netns} route add default via 10.0.${subnet}.1`,
+      `-n ${netns} -6 route add default via fd00:${subnet}::1`,
+      `-n ${netns} link add ${pod.interfaceName} address ee:ee:ee:ee:ee:ee type veth peer name eth0 netns ${pod.netns}`,
+      `-n ${netns} link set ${pod.interfaceName} up`,
+      `-n ${pod.netns} link set eth0 up`,
+      `-n ${pod.netns} addr add ${pod.ipv4}/32 dev eth0`,
+      `-n ${pod.netns} -6 addr add ${pod.ipv6}/128 dev eth0 nodad`,
+      `-n ${pod.netns} route add 169.254.1.1 dev eth0 scope link`,
+      `-n ${pod.netns} route add default via 169.254.1.1 dev eth0`,
+      `-n ${pod.netns} -6 route add default via fe80::ecee:eeff:feee:eeee dev eth0`,
+    );
+  }
+
+  /** `ip` in the router, or with `-n NETNS` elsewhere. */
+  ip(...commands: readonly string[]): string {
+    return commands.map((one) => execFileSync("ip", one.split(" "), { encoding: "utf8" })).join("");
+  }
+
+  on({ netns }: Host, command: string): string {
+    return execFileSync("ip", ["netns", "exec", netns, ...command.split(" ")], {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+  }
+
+  host(number: number): Host {
+    const host = this.hosts[number - 1];
+    if (host === undefined) throw new Error(`no host ${number}`);
+    return host;
+  }
+
+  async put(...objects: readonly Given[]): Promise<void> {
+    for (const one of objects) await this.putRaw(...storedObject(one));
+  }
+
+  async putRaw(key: string, value: string): Promise<void> {
+    await this.#store?.put(key, value);
+  }
+
+  async remove(...objects: readonly Given[]): Promise<void> {
+    for (const one of objects) await this.#store?.delete(storedObject(one)[0]);
+  }
+
+  /** `borrowed`: addresses of the IPv4 block, by ordinal, that other nodes have. */
+  async putBlocks(host: Host, borrowed: Readonly<Record<number, string>> = {}): Promise<void> {
+    await this.putRaw(...block(host.block4, host.name, borrowed));
+    await this.putRaw(...block(host.block6, host.name));
+  }
+
+  async removeBlocks(host: Host): Promise<void> {
+    for (const cidr of [host.block4, host.block6]) {
+      await this.#store?.delete(block(cidr, host.name)[0]);
+    }
+  }
+
+  startAgent(host: Host, env: Readonly<Record<string, string>> = {}): void {
+    this.#spawn(`felix-${host.number}`, ["ip", "netns", "exec", host.netns, MARGAY, "felix"], {
+      FELIX_FELIXHOSTNAME: host.name,
+      FELIX_LOGFILEPATH: "none",
+      FELIX_HEALTHENABLED: "true",
+      ...env,
+    });
+  }
+
+  /** Whether the agent says that everything was programmed. */
+  ready({ netns }: Host): boolean {
+    const ask =
+      "exec 3<>/dev/tcp/127.0.0.1/9099; printf 'GET /readiness HTTP/1.0\\r\\n\\r\\n' >&3; head -1 <&3";
+    try {
+      const answer = execFileSync("ip", ["netns", "exec", netns, "bash", "-c", ask], {
+        encoding: "utf8",
+        stdio: ["ignore", "pipe", "ignore"],
+      });
+      return answer.includes(" 200 ");
+    } catch {
+      return false;
+    }
+  }
+
+  /** What changed in the host's links, addresses, routes and neighbours while `act` ran. */
+  async monitored({ netns }: Host, act: () => Promise<void>): Promise<string> {
+    return watched("ip", ["-n", netns, "monitor", "link", "address", "route", "neigh"], act);
+  }
+
+  async stopAgent(host: Host, signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
+    await this.#kill(`felix-${host.number}`, signal);
+  }
+
+  log(name: string): string {
+    return readFileSync(join(this.dir, `${name}.log`), "utf8");
+  }
+
+  get logs(): string {
+    return this.hosts.map(({ number }) => this.log(`felix-${number}`)).join("\n");
+  }
+
+  /** Milliseconds until it holds. */
+  async until(what: string, holds: () => boolean): Promise<number> {
+    const started = performance.now();
+    try {
+      await until(what, holds, LIMIT_MS);
+    } catch (error) {
+      throw new Error(`${what}\n${this.logs}`, { cause: error });
+    }
+    return performance.now() - started;
+  }
+
+  /** Whether a packet gets from one workload to the other and back. */
+  reaches(from: Host, to: Host, family: 4 | 6): boolean {
+    const target = family === 4 ? to.pod.ipv4 : to.pod.ipv6;
+    try {
+      execFileSync(
+        "ip",
+        ["netns", "exec", from.pod.netns, "ping", "-n", "-c", "1", "-W", "1", target],
+        { stdio: "ignore" },
+      );
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  #spawn(
+    name: string,
+    command: readonly string[],
+    env: Readonly<Record<string, string>> = {},
+  ): void {
+    const [program = "", ...args] = command;
+    const out = openSync(join(this.dir, `${name}.log`), "a");
+    const store = { MARGAY_DATA_DIR: join(this.dir, "store") };
+    const settings = { DATASTORE_TYPE: "etcdv3", ETCD_ENDPOINTS: this.#socket };
+    this.#processes.set(
+      name,
+      spawn(program, args, {
+        stdio: ["ignore", out, out],
+        env: { ...process.env, ...(name === "store" ? store : settings), ...env },
+      }),
+    );
+  }
+
+  async #kill(name: string, signal: NodeJS.Signals): Promise<void> {
+    const child = this.#processes.get(name);
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    const gone = new Promise((resolve) => {
+      child.once("exit", resolve);
+    });
+    child.kill(signal);
+    await gone;
+  }
+
+  async close(): Promise<void> {
+    for (const name of [...this.#processes.keys()].reverse()) {
+      if (name === "store") await this.#store?.close();
+      await this.#kill(name, "SIGKILL");
+    }
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+}
+
+export function nodeOf(host: Host): Given {
+  return {
+    kind: "Node",
+    name: host.name,
+    spec: {
+      bgp: { ipv4Address: `${host.ipv4}/24`, ipv6Address: `${host.ipv6}/64` },
+      ipv4VXLANTunnelAddr: host.tunnel4,
+      ipv6VXLANTunnelAddr: host.tunnel6,
+    },
+  };
+}
+
+/** An affine IPAM block, path and bytes; addresses of it that other nodes have by ordinal. */
+function block(
+  cidr: string,
+  node: string,
+  borrowed: Readonly<Record<number, string>> = {},
+): [string, string] {
+  const family = cidr.includes(":") ? 6 : 4;
+  const ordinals = Array.from({ length: 64 }, (_, ordinal) => ordinal);
+  const borrowers = Object.values(borrowed);
+  const value = {
+    cidr,
+    affinity: `host:${node}`,
+    allocations: ordinals.map((ordinal) => {
+      const borrower = borrowed[ordinal];
+      return borrower === undefined ? null : borrowers.indexOf(borrower);
+    }),
+    unallocated: ordinals.filter((ordinal) => borrowed[ordinal] === undefined),
+    attributes: borrowers.map((name) => ({ handle_id: null, secondary: { node: name } })),
+    deleted: false,
+  };
+  const path = `/calico/ipam/v2/assignment/ipv${family}/block/${cidr.replace("/", "-")}`;
+  return [path, JSON.stringify(value)];
+}
+
+function endpointOf({ name, number, pod }: Host): Given {
+  return {
+    kind: "WorkloadEndpoint",
+    namespace: "default",
+    name: `host--${number}-k8s-pod${number}-eth0`,
+    labels: {
+      "projectcalico.org/namespace": "default",
+      "projectcalico.org/orchestrator": "k8s",
+    },
+    spec: {
+      orchestrator: "k8s",
+      node: name,
+      containerID: "c",
+      pod: `pod${number}`,
+      endpoint: "eth0",
+      ipNetworks: [`${pod.ipv4}/32`, `${pod.ipv6}/128`],
+      profiles: ["open"],
+      interfaceName: pod.interfaceName,
+    },
+  };
+}
+
+function base(): Given[] {
+  return [
+    {
+      kind: "ClusterInformation",
+      name: "default",
+      spec: { clusterGUID: "0".repeat(32), datastoreReady: true },
+    },
+    { kind: "Tier", name: "default", spec: { order: 1_000_000, defaultAction: "Deny" } },
+    {
+      kind: "Profile",
+      name: "open",
+      spec: { ingress: [{ action: "Allow" }], egress: [{ action: "Allow" }] },
+    },
+  ];
+}
