@@ -5,6 +5,8 @@ export {
   type GraphSettings,
   type GraphStatistics,
 } from "./graph.ts";
+export { decidesByService, unsupportedFields } from "./unsupported.ts";
+export type { ModelRuleLists } from "./rule-scanner.ts";
 export {
   RouteTypes,
   type EndpointState,

@@ -16,6 +16,8 @@ export interface RuleSets {
 export interface ModelRuleLists {
   readonly inboundRules: readonly ModelRule[];
   readonly outboundRules: readonly ModelRule[];
+  /** Why the rules are not known; in place of them it denies. */
+  readonly broken?: string;
 }
 
 export interface RuleLists {

@@ -1,5 +1,5 @@
 /**
- * What rules ask for and this build cannot decide, as v3 field paths. Ignoring a condition of an
+ * What rules ask for and this build cannot decide, as v3 field paths, or why they are not known. Ignoring a condition of an
  * Allow rule allows too much; and a Deny or Pass rule whose set of service endpoints is empty, since
  * the datastore has no endpoints of services at all, lets go on what it should have stopped. An
  * Allow rule with such a set matches nothing, which is safe.
@@ -12,6 +12,7 @@ export function unsupportedFields(
   knowsServices: boolean,
 ): readonly string[] {
   return [
+    ...(lists.broken === undefined ? [] : [lists.broken]),
     ...ofRules("ingress", lists.inboundRules, knowsServices),
     ...ofRules("egress", lists.outboundRules, knowsServices),
   ];

@@ -5,7 +5,12 @@ import type { Kind, Resource, ResourceOf } from "#resource";
 export interface TableContext {
   /** Of the cluster, for nodes without their own. */
   readonly asNumber: number;
+  /** Why an object denies instead of what it says. */
+  readonly problems: ReadonlyMap<Resource, string>;
 }
+
+/** Shown by `-o wide` where there is something to show, so that tables without are as ever. */
+export const PROBLEM = "PROBLEM";
 
 type Cell = (resource: Resource, context: TableContext) => string;
 
@@ -29,6 +34,7 @@ function columns<K extends Kind>(
 
 const COMMON: Readonly<Record<string, Cell>> = {
   NAME: ({ metadata }) => metadata.name,
+  [PROBLEM]: (resource, { problems }) => problems.get(resource) ?? "",
   NAMESPACE: ({ metadata }) => metadata.namespace ?? "",
   LABELS: ({ metadata }) =>
     Object.entries(metadata.labels ?? {})

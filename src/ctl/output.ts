@@ -1,7 +1,7 @@
 /** What `get` prints, in each of its formats. */
 import { encodePretty, kindInfo, toYaml, type Kind, type Resource } from "#resource";
 import { compareBytes, didYouMean, inputError } from "#std";
-import { COLUMNS, type TableContext } from "./columns.ts";
+import { COLUMNS, PROBLEM, type TableContext } from "./columns.ts";
 import { parseJsonPath, printJsonPath, type Template } from "./json-path.ts";
 import { textTable } from "./text-table.ts";
 
@@ -76,6 +76,7 @@ function qualifiedName({ kind, metadata }: Resource): string {
 function printTable(group: Printed, options: PrintOptions): string {
   const columns = COLUMNS[group.kind];
   const { format } = options;
+  const hasProblem = group.resources.some((one) => options.table.problems.has(one));
   const names =
     format.format === "custom"
       ? format.columns
@@ -84,6 +85,7 @@ function printTable(group: Printed, options: PrintOptions): string {
             ? ["NAMESPACE"]
             : []),
           ...(format.format === "wide" ? columns.wide : columns.narrow),
+          ...(format.format === "wide" && hasProblem ? [PROBLEM] : []),
         ];
   const cells = names.map((name) => {
     const cell = columns.cells[name];

@@ -39,6 +39,10 @@ const updatesProcessed = counter(
   "Datastore updates the calculation graph has processed.",
 );
 
+const invalidObjects = gauge(
+  "margay_datastore_invalid_objects",
+  "Objects of the datastore that are not valid: a policy denies, all else counts as absent.",
+);
 const updateSeconds = histogram(
   "felix_calc_graph_update_time_seconds",
   "Time to take one batch of datastore updates into the calculation graph.",
@@ -129,7 +133,11 @@ export class Agent {
       onStatus: (status) => this.#onStatus(status),
       onUpdates: (updates) => this.#onUpdates(updates),
       onInvalid: ({ path, message }) =>
-        log.warn("invalid object in the datastore is treated as absent", { path, reason: message }),
+        log.warn("invalid object in the datastore: a policy denies, all else counts as absent", {
+          path,
+          reason: message,
+        }),
+      onInvalidCount: (count) => invalidObjects.set(count),
     };
   }
 

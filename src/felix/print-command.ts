@@ -63,6 +63,7 @@ async function snapshot(store: Datastore, hostname: string): Promise<RawSources 
         for (const update of updates) sources.onUpdate(update);
       },
       onInvalid: () => undefined,
+      onInvalidCount: () => undefined,
     },
   });
   const inSync = await done.promise;

@@ -12,6 +12,7 @@ import {
   type ResourceOf,
 } from "#resource";
 import { compareBytes, inputError } from "#std";
+import { substitutePolicy } from "./broken-policy.ts";
 import {
   modelBgpConfig,
   modelClusterInformation,
@@ -46,10 +47,23 @@ export class ModelConverter {
 
   /**
    * What follows from a path's value; `null` is a deletion. Throws an input error for a value that
-   * cannot be used; call again with `null` then, so that the object counts as absent.
+   * cannot be used; call `convertInvalid` then.
    */
   convert(path: string, value: string | null): readonly ModelUpdate[] {
-    const updates = value === null ? [] : presentUpdates(path, value);
+    return this.#tell(path, value === null ? [] : presentUpdates(path, value));
+  }
+
+  /** What stands in for a value that `convert` refused: a policy denies, all else is absent. */
+  convertInvalid(path: string, value: string | null, reason: string): readonly ModelUpdate[] {
+    const id = parseResourcePath(path);
+    const policy = id && value !== null ? substitutePolicy(id, value, reason) : undefined;
+    if (id === undefined || policy === undefined) return this.#tell(path, []);
+    const { kind, namespace = "", name } = id;
+    const key = { kind: "Policy", policyKind: kind, namespace, name } as const;
+    return this.#tell(path, [{ key, value: policy }] as readonly ModelUpdate[]);
+  }
+
+  #tell(path: string, updates: readonly ModelUpdate[]): readonly ModelUpdate[] {
     const next = new Map<string, ModelUpdate>();
     for (const update of updates) {
       if (update.value !== null) next.set(modelKeyText(update.key), update);

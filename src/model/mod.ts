@@ -44,6 +44,7 @@ export { workloadEndpointKey } from "./endpoints.ts";
 export { modelKeyParts, modelKeyText } from "./keys.ts";
 export { ANY_ENTITY } from "./rules.ts";
 export {
+  ENDPOINT_SLICES_PREFIX,
   felixStatusPrefix,
   hostEndpointStatusPath,
   ipamBlockCidr,

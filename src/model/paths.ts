@@ -14,6 +14,8 @@ const FOREIGN_KINDS = {
   livemigrations: "LiveMigration",
 } as const;
 
+export const ENDPOINT_SLICES_PREFIX = `${RESOURCES}kubernetesendpointslices/`;
+
 export interface ForeignPath {
   readonly kind: (typeof FOREIGN_KINDS)[keyof typeof FOREIGN_KINDS];
   readonly namespace: string;

@@ -186,6 +186,8 @@ export interface ModelPolicy {
   readonly applyOnForward: boolean;
   readonly staged: boolean;
   readonly performanceHints: readonly string[];
+  /** Why its rules are not known: it denies, and has none. */
+  readonly broken?: string;
 }
 
 export interface ModelTier {

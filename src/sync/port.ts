@@ -10,6 +10,8 @@ export type SyncStatus = "wait-for-datastore" | "resync" | "in-sync";
 export interface SyncCallbacks {
   onStatus(status: SyncStatus): void;
   onUpdates(updates: readonly ModelUpdate[]): void;
-  /** An object in the store that is treated as absent; said once per key and revision. */
+  /** An object in the store that counts as absent, or denies; said once per key and revision. */
   onInvalid(problem: { readonly path: string; readonly message: string }): void;
+  /** How many such objects there are; said when it changes. */
+  onInvalidCount(count: number): void;
 }

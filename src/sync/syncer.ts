@@ -1,6 +1,6 @@
 /**
  * Reads what the graph is computed from and follows its changes. Objects that are not valid count as
- * absent and are reported; one bad object never hides the others.
+ * absent, policies deny, and all are reported; one bad object never hides the others.
  */
 import type { Datastore } from "#datastore";
 import { isModelPath, ModelConverter, SYNC_PREFIXES, type ModelUpdate } from "#model";
@@ -38,6 +38,7 @@ export function startSyncer(options: SyncerOptions): Syncer {
   } = options;
   const abort = new AbortController();
   const converter = new ModelConverter();
+  const invalid = new Set<string>();
   let status: SyncStatus | undefined;
   let incomplete = SYNC_PREFIXES.length;
   const say = (next: SyncStatus): void => {
@@ -46,8 +47,10 @@ export function startSyncer(options: SyncerOptions): Syncer {
   };
   const onChanges = (changes: readonly Change[]): void => {
     try {
-      const updates = changes.flatMap((change) => convert(change, converter, callbacks));
+      const before = invalid.size;
+      const updates = changes.flatMap((change) => convert(change, converter, callbacks, invalid));
       if (updates.length > 0) callbacks.onUpdates(updates);
+      if (invalid.size !== before) callbacks.onInvalidCount(invalid.size);
     } catch (error) {
       // Not the store's fault, and not to be retried: what was lost here would stay lost.
       throw new MargayError("bug", "bug", `updates were not taken: ${messageOf(error)}`, {
@@ -87,11 +90,17 @@ function convert(
   { path, value }: Change,
   converter: ModelConverter,
   callbacks: SyncCallbacks,
+  invalid: Set<string>,
 ): readonly ModelUpdate[] {
   try {
-    return isModelPath(path) ? converter.convert(path, value) : [];
+    if (!isModelPath(path)) return [];
+    const updates = converter.convert(path, value);
+    invalid.delete(path);
+    return updates;
   } catch (error) {
-    callbacks.onInvalid({ path, message: messageOf(error) });
-    return converter.convert(path, null);
+    const message = messageOf(error);
+    invalid.add(path);
+    callbacks.onInvalid({ path, message });
+    return converter.convertInvalid(path, value, message);
   }
 }

@@ -3,9 +3,12 @@ import { kindInfo, type Kind, type Resource } from "#resource";
 import { inputError, MargayError, messageOf } from "#std";
 import type { Client } from "../client.ts";
 import { kindNamed, manifestsOf, namespaceFor, type CommandContext } from "../command-context.ts";
-import { parseFormat, print, type Printed } from "../output.ts";
+import { PROBLEM } from "../columns.ts";
+import { parseFormat, print, type OutputFormat, type Printed } from "../output.ts";
+import { problemsOf } from "../problems.ts";
 
 const DEFAULT_AS_NUMBER = 64512;
+const EFFECT_OF_INVALID = "; until it is mended it denies where it applies";
 
 export async function getCommand(context: CommandContext): Promise<number> {
   const { args, options, io } = context;
@@ -30,7 +33,15 @@ export async function getCommand(context: CommandContext): Promise<number> {
         format,
         showNamespace,
         exported: options.export ?? false,
-        table: { asNumber: needsAsNumber(groups) ? await asNumberOf(client) : DEFAULT_AS_NUMBER },
+        table: {
+          asNumber: needsAsNumber(groups) ? await asNumberOf(client) : DEFAULT_AS_NUMBER,
+          problems: showsProblems(format)
+            ? await problemsOf(
+                client.store,
+                groups.flatMap((group) => group.resources),
+              )
+            : new Map(),
+        },
       }),
     );
   }
@@ -62,7 +73,10 @@ async function getKinds(
     }
     const namespace = options.allNamespaces === true ? undefined : namespaceFor(info, options);
     const listed = await client.list(info.kind, namespace === undefined ? {} : { namespace });
-    for (const { key, message } of listed.invalid) problems.push(`${key}: ${message}`);
+    const effect = ["NetworkPolicy", "GlobalNetworkPolicy"].includes(info.kind)
+      ? EFFECT_OF_INVALID
+      : "";
+    for (const { key, message } of listed.invalid) problems.push(`${key}: ${message}${effect}`);
     const { resources, revision } = listed;
     groups.push({ kind: info.kind, resources, isList: true, revision });
   }
@@ -121,6 +135,12 @@ async function elsewhere(
     .filter((one) => one.metadata.name === name && one.metadata.namespace !== namespace)
     .map((one) => one.metadata.namespace ?? "");
   return others.length === 0 ? "" : ` (there is one in namespace ${others.join(", ")})`;
+}
+
+function showsProblems(format: OutputFormat): boolean {
+  return (
+    format.format === "wide" || (format.format === "custom" && format.columns.includes(PROBLEM))
+  );
 }
 
 function needsAsNumber(groups: readonly Printed[]): boolean {

@@ -67,8 +67,9 @@ export class Cluster {
         if (parseResourcePath(key) !== undefined) resources.push(decodeStored(value));
         updates.push(...converter.convert(key, value));
       } catch (error) {
-        unusable.push(`${key}: ${messageOf(error)}`);
-        updates.push(...converter.convert(key, null));
+        const message = messageOf(error);
+        unusable.push(`${key}: ${message}`);
+        updates.push(...converter.convertInvalid(key, value, message));
       }
     }
     this.resources = resources;

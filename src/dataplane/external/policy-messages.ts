@@ -250,7 +250,7 @@ const rule = message<WireRule>(
 );
 
 const DENY: readonly Rule[] = [{ action: "deny", ruleId: "undecidable" }];
-const HTTP_FIELD = /\.http$/;
+const HTTP_FIELD = /^spec\.\w+\[\d+\]\.http$/;
 
 type RuleLists = Pick<Policy, "inboundRules" | "outboundRules" | "unsupported">;
 

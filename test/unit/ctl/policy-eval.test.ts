@@ -4,7 +4,7 @@ import { globSync, readFileSync } from "node:fs";
 import { Readable } from "node:stream";
 import { test } from "node:test";
 import { policyCommand } from "#ctl";
-import { validateResource, type Resource } from "#resource";
+import { resourcePath, validateResource, type Resource } from "#resource";
 import { Cluster, textsOfManifests } from "../../../src/ctl/policy-eval/cluster.ts";
 import { evaluateFlow } from "../../../src/ctl/policy-eval/evaluate-flow.ts";
 import { Ctl, type Ran } from "./harness.ts";
@@ -293,3 +293,22 @@ function validated(resource: unknown): Resource {
   assert.ok(checked.ok, JSON.stringify(resource));
   return checked.value;
 }
+
+test("a stored policy that is not valid denies, and the trace says why", async () => {
+  const ctl = new Ctl();
+  assert.equal((await ctl.run(["apply", "-f", "-"], CLUSTER)).err, "");
+  const flow = "--from shop/web-1 --to shop/db --port 5432";
+  assert.match((await run(ctl, flow)).out, /^verdict: allow/m);
+  const odd = { apiVersion: "projectcalico.org/v3", kind: "GlobalNetworkPolicy" };
+  await ctl.store.put(
+    resourcePath("GlobalNetworkPolicy", "odd"),
+    JSON.stringify({
+      ...odd,
+      metadata: { name: "odd" },
+      spec: { order: 1, selector: "app == 'db'", ingress: [{ action: "Allow", source: 5 }] },
+    }),
+  );
+  const { out } = await run(ctl, flow);
+  assert.match(out, /^verdict: deny/m);
+  assert.match(out, /the policy is not valid: spec\.ingress\[0\]\.source/);
+});

@@ -428,7 +428,7 @@ describe("what cannot be enforced", () => {
       policyUpdate(gnp("fine"), [{ action: "allow" }]),
     );
     const cases = [
-      ["new", /not supported yet: spec\.ingress\[0\]\.http/],
+      ["new", /cannot be enforced: spec\.ingress\[0\]\.http/],
       ["set", /s:bad is not known/],
       ["gone", /s:missing is not known/],
       ["proto", /quic is not known/],

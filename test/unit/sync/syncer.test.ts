@@ -26,6 +26,7 @@ class Seen {
         else this.state.set(modelKeyText(key), value);
       }
     },
+    onInvalidCount: (): void => undefined,
     onInvalid: (problem: { readonly path: string; readonly message: string }): void => {
       this.invalid.push(problem);
     },

@@ -99,7 +99,7 @@ export class Listings {
       this.#chain({ ...list, rules }, mayReject);
     if (definition.unsupported.length > 0) {
       const features = definition.unsupported.join(", ");
-      const problem = `${subject.title}: not supported yet: ${features}`;
+      const problem = `${subject.title}: cannot be enforced: ${features}`;
       return withoutRuns(failClosed(list.chain, problem), false);
     }
     if (subject.refused !== undefined) {
