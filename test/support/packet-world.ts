@@ -23,11 +23,17 @@ export interface WorldSpec {
   /** CIDRs on the link first, then single addresses behind it. */
   readonly outsideAddresses: readonly string[];
   readonly pods: readonly WorldPod[];
+  /**
+   * Host and outside know each other's IPv6 address without asking. Otherwise whether they find each
+   * other depends on what policy of host endpoints lets through of who asked before.
+   */
+  readonly neighboursKnown: boolean;
 }
 
 /** The world of the recorded packets (test/golden/packets/README.md). */
-export function goldenWorld(): WorldSpec {
+export function goldenWorld(neighboursKnown = false): WorldSpec {
   return {
+    neighboursKnown,
     host: "mgq-h",
     hostAddresses: ["10.0.0.11/24", "2001:db8:9::11/64"],
     outside: "mgq-o",
@@ -107,6 +113,10 @@ export class PacketWorld {
     ip(["-6"], [`route add default via ${gateway6}`]);
     ip(["-n", outside], [`route add default via ${host4}`]);
     ip(["-6", "-n", outside], [`route add default via ${host6}`]);
+    if (this.#spec.neighboursKnown) {
+      know([], gateway6, macOf(["-n", outside]));
+      know(["-n", outside], host6, macOf([]));
+    }
     for (const pod of pods) this.#wirePod(pod);
   }
 
@@ -183,6 +193,15 @@ export class PacketWorld {
   async close(): Promise<void> {
     await Promise.all([...this.#threads.values()].map((thread) => thread.close()));
   }
+}
+
+function macOf(args: readonly string[]): string {
+  const text = execFileSync("ip", [...args, "-o", "link", "show", "eth0"], { encoding: "utf8" });
+  return /link\/ether (\S+)/.exec(text)?.[1] ?? "";
+}
+
+function know(args: readonly string[], address: string, mac: string): void {
+  ip(args, [`neigh replace ${address} lladdr ${mac} dev eth0 nud permanent`]);
 }
 
 function onEth0(address: string): string {

@@ -10,13 +10,14 @@ interface State {
   readonly flows: readonly RawFlow[];
 }
 
-const { file, incremental } = JSON.parse(process.argv[2] ?? "{}") as {
+const { file, incremental, neighboursKnown } = JSON.parse(process.argv[2] ?? "{}") as {
   readonly file: string;
   /** One agent is led from state to state. */
   readonly incremental: boolean;
+  readonly neighboursKnown: boolean;
 };
 const states = JSON.parse(readFileSync(file, "utf8")) as State[];
-const world = await PacketWorld.build(goldenWorld());
+const world = await PacketWorld.build(goldenWorld(neighboursKnown));
 const results: number[][] = [];
 const agent = { feed: new GraphFeed(), dataplane: openLinuxDataplane(defaultLinuxDataplaneConfig) };
 for (const state of states) {
