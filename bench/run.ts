@@ -16,6 +16,7 @@ const SUITES: Readonly<Record<string, () => Promise<{ suite: Suite }>>> = {
   calc: () => import("./calc.ts"),
   nft: () => import("./nft.ts"),
   routes: () => import("./routes.ts"),
+  tunnels: () => import("./tunnels.ts"),
   connect: () => import("./connect.ts"),
   stream: () => import("./stream.ts"),
   bgp: () => import("./bgp.ts"),

@@ -1,9 +1,11 @@
 /** The measurements of `bench/routes.ts`, inside their namespace; prints figures as JSON. */
 import { execFileSync } from "node:child_process";
-import { formatCidr, parseCidr, type Cidr } from "#ip";
+import { RouteTypes, type IpPoolType, type RouteUpdate } from "#calc";
+import { addToIp, formatCidr, parseCidr, type Cidr } from "#ip";
 import { NETLINK_ROUTE, NetlinkSocket, NetlinkWriter, openRouteKernel, type Link } from "#netlink";
 import { defaultLinuxDataplaneConfig } from "../../src/dataplane/linux/config.ts";
 import { RouteDriver } from "../../src/dataplane/linux/route-driver.ts";
+import { ClusterRoutes } from "../../src/dataplane/linux/tunnels/cluster-routes.ts";
 import { writeRouteDump } from "../../src/netlink/route/codec.ts";
 import { median, type Figure } from "../support/figures.ts";
 
@@ -33,6 +35,8 @@ const addresses: readonly Cidr[] = Array.from({ length: ROUTES }, (_, n) =>
 
 ip("link", "add", DEVICE, "type", "veth", "peer", "name", "peer");
 ip("link", "set", DEVICE, "up");
+// Without any address of its own a host may have no gateway.
+ip("link", "set", "lo", "up");
 const kernel = openRouteKernel();
 const links = new Map<number, Link>(kernel.links().map((link) => [link.index, link]));
 const index = [...links.values()].find(({ name }) => name === DEVICE)?.index ?? 0;
@@ -101,6 +105,62 @@ for (let round = 0; round < SINGLES; round++) {
   applied(driver, 1);
 }
 
+/** The blocks of other nodes, through a tunnel: from the graph's messages to the kernel, and away. */
+function measureBlocks(): {
+  readonly add: number;
+  readonly resync: number;
+  readonly remove: number;
+} {
+  const updates = Array.from({ length: ROUTES }, (_, n): RouteUpdate => ({
+    types: RouteTypes.REMOTE_WORKLOAD,
+    ipPoolType: "VXLAN",
+    dst: `11.${n >> 10}.${(n >> 2) & 255}.${(n & 3) << 6}/26`,
+    dstNodeName: `node${n & 1023}`,
+    dstNodeIp: "10.0.0.1",
+    sameSubnet: false,
+    natOutgoing: false,
+    localWorkload: false,
+    borrowed: false,
+  }));
+  const ends = new Map(updates.map(({ dst, dstNodeName }) => [dstNodeName, parseCidr(dst)]));
+  const blocks = newDriver();
+  const cluster = new ClusterRoutes({
+    config: defaultLinuxDataplaneConfig,
+    set: (routeClass, dst, route) => blocks.set(routeClass, dst, route),
+    tunnelOf: (node) => {
+      const first = ends.get(node);
+      return first && addToIp(first, 1);
+    },
+  });
+  const device = { index, mtu: 1450 };
+  const programs = new Set<IpPoolType>(["VXLAN"]);
+  cluster.setCarriers(4, {
+    parent: undefined,
+    subnet: undefined,
+    vxlan: device,
+    ipip: undefined,
+    programs,
+  });
+  const add = milliseconds(() => {
+    for (const update of updates) cluster.update(update);
+    cluster.settle();
+    applied(blocks, ROUTES);
+  });
+  const resync = median(
+    Array.from({ length: RESYNCS }, () =>
+      milliseconds(() => {
+        blocks.resync(() => {});
+        applied(blocks, 0);
+      }),
+    ),
+  );
+  const remove = milliseconds(() => {
+    for (const { dst } of updates) cluster.remove(dst);
+    applied(blocks, ROUTES);
+  });
+  return { add, resync, remove };
+}
+
 const remove = milliseconds(() => {
   for (const address of addresses) driver.setWorkload(address, undefined);
   applied(driver, ROUTES);
@@ -109,6 +169,7 @@ const line = (verb: string) => (address: Cidr) =>
   `route ${verb} ${formatCidr(address)} dev ${DEVICE} scope link proto 80 metric 1024`;
 const batchAdd = ipBatch(addresses.map(line("replace")));
 const batchRemove = ipBatch(addresses.map(line("del")));
+const blocks = measureBlocks();
 kernel.close();
 
 const perRoute = (ms: number): number => (ms * 1000) / ROUTES;
@@ -136,6 +197,14 @@ const figures: readonly Figure[] = [
     target: 60,
   },
   { what: `restart with ${ROUTES} routes, nothing to do`, unit: "ms", ours: restart },
+  {
+    what: `${ROUTES} blocks of other nodes, messages to kernel`,
+    unit: "ms",
+    ours: blocks.add,
+    target: 300,
+  },
+  { what: `resync of them, nothing to do`, unit: "ms", ours: blocks.resync, target: 60 },
+  { what: `and away`, unit: "ms", ours: blocks.remove },
   { what: "add one route among them", unit: "us", ours: median(singles) * 1000 },
 ];
 process.stdout.write(JSON.stringify(figures));

@@ -319,7 +319,7 @@ export function nodeOf(host: Host): Given {
 }
 
 /** An affine IPAM block, path and bytes; addresses of it that other nodes have by ordinal. */
-function block(
+export function block(
   cidr: string,
   node: string,
   borrowed: Readonly<Record<number, string>> = {},
@@ -342,7 +342,8 @@ function block(
   return [path, JSON.stringify(value)];
 }
 
-function endpointOf({ name, number, pod }: Host): Given {
+/** `more`: further IPv4 addresses. */
+export function endpointOf({ name, number, pod }: Host, more: readonly string[] = []): Given {
   return {
     kind: "WorkloadEndpoint",
     namespace: "default",
@@ -357,7 +358,7 @@ function endpointOf({ name, number, pod }: Host): Given {
       containerID: "c",
       pod: `pod${number}`,
       endpoint: "eth0",
-      ipNetworks: [`${pod.ipv4}/32`, `${pod.ipv6}/128`],
+      ipNetworks: [`${pod.ipv4}/32`, `${pod.ipv6}/128`, ...more.map((each) => `${each}/32`)],
       profiles: ["open"],
       interfaceName: pod.interfaceName,
     },

@@ -141,6 +141,18 @@ test("tunnel packets", async (t) => {
     assert.deepEqual(result.external, sorted(...of("host"), "vxlan4 other", "ipip other"));
     assert.equal(result.restartWrites, 0);
   });
+  await t.test("are not tracked, and carry the tunnel's address", () => {
+    for (const line of [
+      "type filter hook prerouting priority raw; policy accept;",
+      "meta nfproto ipv4 udp dport 4789 fib daddr type local counter notrack",
+      "meta nfproto ipv6 udp dport 4789 counter notrack",
+      'oifname "vxlan.calico" fib saddr . oif type != local fib saddr type local counter masquerade fully-random',
+      'oifname "tunl0" fib saddr . oif type != local fib saddr type local counter masquerade fully-random',
+      "masquerade to :4790-65535 fully-random",
+    ]) {
+      assert.ok(result.listing.includes(line), `${line}\nis not in\n${result.listing}`);
+    }
+  });
   await t.test("need no policy of the host's", () => {
     const both = of("host").flatMap((title) => [title, `to ${title}`]);
     assert.deepEqual(result.policed, both.sort());

@@ -32,6 +32,7 @@ const IPS_DST_NAT = 32;
 /** uapi/linux/netfilter/nf_tables.h, enum nft_fib_flags. */
 const NFTA_FIB_F_SADDR = 1;
 const NFTA_FIB_F_DADDR = 2;
+const NFTA_FIB_F_OIF = 16;
 
 /** uapi/linux/rtnetlink.h */
 const RTN_LOCAL = 2;
@@ -278,6 +279,12 @@ export function destinationTranslated(): Expr[] {
 export function sourceIsLocal(): Expr[] {
   const load: Expr = { type: "fib", flags: NFTA_FIB_F_SADDR, result: "addrtype", dreg: 0 };
   return [load, cmp("eq", u32Host(RTN_LOCAL))];
+}
+
+/** `fib saddr . oif type != local`: the interface that the packet leaves by does not have its source. */
+export function sourceIsOfAnotherInterface(): Expr[] {
+  const flags = NFTA_FIB_F_SADDR | NFTA_FIB_F_OIF;
+  return [{ type: "fib", flags, result: "addrtype", dreg: 0 }, cmp("neq", u32Host(RTN_LOCAL))];
 }
 
 /** `fib daddr type local`: for this host. */

@@ -22,6 +22,8 @@ import { serviceLoopChain } from "./service-loop.ts";
 import {
   tunnelChain,
   tunnelExceptions,
+  tunnelNatChain,
+  untrackedChain,
   type TunnelExceptions,
   type Tunnels,
 } from "./tunnel-rules.ts";
@@ -121,8 +123,16 @@ export class HostRules {
     this.#shape = shape;
     this.#setChain(plainBaseChains.natOutgoing, this.#natChain(nat));
     this.#setChain(plainBaseChains.serviceLoop, this.#serviceChain(services));
-    this.#setChain(plainBaseChains.tunnels, tunnelChain(this.#config, tunnels));
+    this.#setTunnelChains(tunnels);
     return tunnelExceptions(this.#config, tunnels);
+  }
+
+  #setTunnelChains(tunnels: Tunnels): void {
+    const config = this.#config;
+    this.#setChain(plainBaseChains.tunnels, tunnelChain(config, tunnels));
+    this.#setChain(plainBaseChains.tunnelsIn, untrackedChain(config, tunnels, "prerouting"));
+    this.#setChain(plainBaseChains.tunnelsOut, untrackedChain(config, tunnels, "output"));
+    this.#setChain(plainBaseChains.tunnelNat, tunnelNatChain(config, tunnels));
   }
 
   #tunnels(): Tunnels {

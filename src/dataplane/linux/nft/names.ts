@@ -53,6 +53,9 @@ export const plainBaseChains = {
   floatingHairpin: "postrouting-floating-ips",
   serviceLoop: "forward-service-loop",
   tunnels: "input-tunnels",
+  tunnelsIn: "prerouting-tunnels",
+  tunnelsOut: "output-tunnels",
+  tunnelNat: "postrouting-tunnels",
 } as const;
 
 /** Chains and sets of ports that stay open. */

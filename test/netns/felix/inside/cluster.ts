@@ -4,13 +4,24 @@ import { setTimeout as delay } from "node:timers/promises";
 import { ClusterHosts, nodeOf, POOLS, type Host } from "../../../support/cluster-hosts.ts";
 import { Probe } from "../../../support/probe.ts";
 
+/** Packets that the router forwarded. */
+interface Forwarded {
+  readonly tunnel4: number;
+  readonly tunnel6: number;
+  /** Of workloads, as they are. */
+  readonly plain: number;
+}
+
 export interface ClusterResult {
   /** Pairs of workloads that reach each other not. */
   readonly unreached: readonly string[];
-  /** Packets that the router forwarded. */
-  readonly acrossInTunnel: number;
-  readonly acrossPlain: number;
-  readonly withinInTunnel: number;
+  /** By a request and its answer of each family: between subnets, within one, from a host itself. */
+  readonly across: Forwarded;
+  readonly within: Forwarded;
+  readonly hostAcross: Forwarded;
+  readonly fromHost: string;
+  /** Connections that conntrack knows of the tunnels. */
+  readonly trackedTunnels: string;
   readonly state: Readonly<Record<string, string>>;
   readonly mtuFile: string;
   /** Milliseconds to repair, by what was broken. */
@@ -93,14 +104,14 @@ function countPackets(): void {
   execFileSync("nft", ["-f", "-"], { input: rules });
 }
 
-function counted(...names: readonly string[]): number {
+/** Since the last call. */
+function counted(): Forwarded {
   const text = execFileSync("nft", ["reset", "counters", "table", "inet", "count"], {
     encoding: "utf8",
   });
-  return names.reduce(
-    (sum, name) => sum + Number(new RegExp(`${name} \\{\\s+packets (\\d+)`).exec(text)?.[1] ?? 0),
-    0,
-  );
+  const packets = (name: string): number =>
+    Number(new RegExp(`${name} \\{\\s+packets (\\d+)`).exec(text)?.[1]);
+  return { tunnel4: packets("tunnel4"), tunnel6: packets("tunnel6"), plain: packets("plain") };
 }
 
 countPackets();
@@ -114,18 +125,19 @@ await cluster.until("all routes", () =>
 counted();
 cluster.reaches(one, three, 4);
 cluster.reaches(one, three, 6);
-const tunnelled = execFileSync("nft", ["list", "counters", "table", "inet", "count"], {
-  encoding: "utf8",
-});
-const [acrossInTunnel, acrossPlain] = [
-  Number(/tunnel4 \{\s+packets (\d+)/.exec(tunnelled)?.[1]) +
-    Number(/tunnel6 \{\s+packets (\d+)/.exec(tunnelled)?.[1]),
-  Number(/plain \{\s+packets (\d+)/.exec(tunnelled)?.[1]),
-];
-counted();
+const across = counted();
 cluster.reaches(one, two, 4);
 cluster.reaches(one, two, 6);
-const withinInTunnel = counted("tunnel4", "tunnel6");
+const within = counted();
+// A process of the host itself that insists on the host's address.
+const fromHost = [
+  cluster.on(one, `ping -n -c 1 -W 1 -I ${one.ipv4} ${three.pod.ipv4}`),
+  cluster.on(one, `ping -n -c 1 -W 1 -I ${one.ipv6} ${three.pod.ipv6}`),
+].join("");
+const hostAcross = counted();
+const trackedTunnels = cluster.hosts
+  .map((host) => cluster.on(host, "conntrack -L -p udp --dport 4789"))
+  .join("");
 const unreachedFirst = unreached();
 const state = {
   routes: routes(one),
@@ -250,9 +262,11 @@ await cluster.until("no IPv6 device", () => link(one, "vxlan-v6.calico") === "")
 await delay(100);
 const result: ClusterResult = {
   unreached: unreachedFirst,
-  acrossInTunnel,
-  acrossPlain,
-  withinInTunnel,
+  across,
+  within,
+  hostAcross,
+  fromHost,
+  trackedTunnels,
   state,
   mtuFile,
   repairs,
