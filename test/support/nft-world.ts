@@ -1,5 +1,5 @@
 /** Messages for tests of the policy table: short ways to write endpoints, policies and profiles. */
-import type { ToDataplane, WorkloadEndpoint, WorkloadEndpointId } from "#calc";
+import type { HostEndpoint, ToDataplane, WorkloadEndpoint, WorkloadEndpointId } from "#calc";
 import type { Policy, PolicyId, Rule, TierInfo } from "#policy";
 import { PolicyCompiler, type CompilerOptions } from "../../src/dataplane/linux/nft/compiler.ts";
 import {
@@ -130,4 +130,22 @@ export function wepRemove(name: string): ToDataplane {
 
 function withIds(rules: readonly TestRule[]): Rule[] {
   return rules.map((rule, index) => ({ ...rule, ruleId: String(index) }));
+}
+
+export function hostEndpointUpdate(
+  endpointId: string,
+  overrides: Partial<HostEndpoint>,
+): ToDataplane {
+  const endpoint: HostEndpoint = {
+    name: "",
+    profileIds: [],
+    tiers: [],
+    untrackedTiers: [],
+    preDnatTiers: [],
+    forwardTiers: [],
+    expectedIpv4Addrs: [],
+    expectedIpv6Addrs: [],
+    ...overrides,
+  };
+  return { case: "hostEndpointUpdate", value: { id: { endpointId }, endpoint } };
 }

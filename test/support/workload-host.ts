@@ -5,7 +5,7 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
-import type { FromDataplane, HostEndpoint, ToDataplane, WorkloadEndpoint } from "#calc";
+import type { FromDataplane, ToDataplane, WorkloadEndpoint } from "#calc";
 import {
   defaultLinuxDataplaneConfig,
   openLinuxDataplane,
@@ -119,24 +119,6 @@ export function endpointRemove({ name }: Pod): ToDataplane {
 }
 
 /** It has no policy and no profile: unless failsafes or established, nothing passes. */
-export function hostEndpointUpdate(
-  endpointId: string,
-  overrides: Partial<HostEndpoint>,
-): ToDataplane {
-  const endpoint: HostEndpoint = {
-    name: "",
-    profileIds: [],
-    tiers: [],
-    untrackedTiers: [],
-    preDnatTiers: [],
-    forwardTiers: [],
-    expectedIpv4Addrs: [],
-    expectedIpv6Addrs: [],
-    ...overrides,
-  };
-  return { case: "hostEndpointUpdate", value: { id: { endpointId }, endpoint } };
-}
-
 export const ALLOW_PROFILE: ToDataplane = {
   case: "activeProfileUpdate",
   value: {

@@ -114,9 +114,10 @@ test("service loops, and Reject", async (t) => {
     assert.deepEqual(result.policyRejects, both("refused"));
     assert.deepEqual(result.udpDrops, both("timeout"));
     assert.deepEqual(result.udpRejects, both("refused"));
-    assert.deepEqual(result.hostDrops, [both("timeout"), both("timeout")]);
-    // What the host sends is asked at a hook that can only drop.
-    assert.deepEqual(result.hostRejects, [both("refused"), both("timeout")]);
+    assert.deepEqual(result.translated, both("open"), "without policy");
+    assert.deepEqual(result.hostDrops, [both("timeout"), both("timeout"), both("timeout")]);
+    // What somebody translated is asked at a hook that can only drop.
+    assert.deepEqual(result.hostRejects, [both("refused"), both("refused"), both("timeout")]);
   });
 });
 

@@ -10,6 +10,7 @@ import type { ToDataplane } from "#calc";
 import { hashOfContent } from "../../../src/dataplane/linux/nft/class-ids.ts";
 import type { CompilerOptions } from "../../../src/dataplane/linux/nft/compiler.ts";
 import {
+  hostEndpointUpdate,
   gnp,
   ipSetDelta,
   ipSetUpdate,
@@ -103,6 +104,13 @@ const endpoint = fc.record({
   tiers,
 });
 
+const hostEndpoint = fc.record({
+  name: fc.constantFrom("eth0", "eth1", "*"),
+  profileIds: someOf(["a", "b"]),
+  tiers,
+  forwardTiers: tiers,
+});
+
 const set = (key: string, message: ToDataplane): Step => ({ op: "set", key, message });
 const deleted = (key: string, message: ToDataplane): Step => ({ op: "delete", key, message });
 const delta = (id: string, add: string[], remove: string[]): Step => ({
@@ -120,6 +128,15 @@ const steps: fc.Arbitrary<Step> = fc.oneof(
       .map(([name, wep]) => set(`wep ${name}`, wepUpdate(name, wep))),
   },
   names.map((name) => deleted(`wep ${name}`, wepRemove(name))),
+  {
+    weight: 2,
+    arbitrary: fc
+      .tuple(names, hostEndpoint)
+      .map(([name, hep]) => set(`hep ${name}`, hostEndpointUpdate(name, hep))),
+  },
+  names.map((name) =>
+    deleted(`hep ${name}`, { case: "hostEndpointRemove", value: { id: { endpointId: name } } }),
+  ),
   {
     weight: 3,
     arbitrary: fc
@@ -184,6 +201,7 @@ const steps: fc.Arbitrary<Step> = fc.oneof(
 const RUNS_FACTOR = process.env["MARGAY_TEST_LONG"] === "1" ? 10 : 1;
 
 const CONFIG = { workloadSourceSpoofing: "Any" } as const;
+type DenyAction = "Drop" | "Reject";
 
 /** Many contents to one number, so that numbering has to cope. */
 const colliding = (content: string): number =>
@@ -192,8 +210,9 @@ const colliding = (content: string): number =>
 function play(
   history: readonly Step[],
   options: CompilerOptions,
+  denyAction: DenyAction,
 ): { world: NftWorld; final: Map<string, ToDataplane> } {
-  const world = new NftWorld(CONFIG, options);
+  const world = new NftWorld({ ...CONFIG, denyAction }, options);
   const final = new Map<string, ToDataplane>();
   for (const step of history) {
     if (step.op === "flush") world.flush();
@@ -225,9 +244,13 @@ function applyDelta(
   final.set(`set ${id}`, ipSetUpdate(id, [...members], before.value.type));
 }
 
-function check(history: readonly Step[], options: CompilerOptions = {}): void {
-  const { world, final } = play(history, options);
-  const once = new NftWorld(CONFIG, options);
+function check(
+  history: readonly Step[],
+  options: CompilerOptions = {},
+  denyAction: DenyAction = "Drop",
+): void {
+  const { world, final } = play(history, options, denyAction);
+  const once = new NftWorld({ ...CONFIG, denyAction }, options);
   // In another order than it came, all at once.
   for (const key of [...final.keys()].sort().reverse()) {
     const message = final.get(key);
@@ -264,6 +287,15 @@ describe("the table", () => {
         (history, maxIdentities) => check(history, { maxIdentities }),
       ),
       { numRuns: RUNS_FACTOR * 300 },
+    );
+  });
+
+  it("also where policy rejects, and is there once more for the hook that cannot", () => {
+    fc.assert(
+      fc.property(fc.array(steps, { maxLength: 60, size: "max" }), (history) =>
+        check(history, {}, "Reject"),
+      ),
+      { numRuns: RUNS_FACTOR * 200 },
     );
   });
 

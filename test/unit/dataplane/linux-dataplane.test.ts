@@ -9,11 +9,11 @@ import { allRoutes } from "../../support/routes.ts";
 import {
   endpointRemove,
   endpointUpdate,
-  hostEndpointUpdate,
   IN_SYNC,
   pod,
   workloadId,
 } from "../../support/workload-host.ts";
+import { hostEndpointUpdate } from "../../support/nft-world.ts";
 
 const [a, b, c] = [pod(1), pod(2), pod(3)];
 

@@ -16,12 +16,12 @@ import { EndpointClasses, type EndpointClass } from "./classes.ts";
 import type { NftPolicyConfig } from "./config.ts";
 import { Endpoints } from "./endpoints.ts";
 import { HostChain, HostEndpoints } from "./host-endpoints.ts";
-import { mayReject } from "./host-stages.ts";
 import { HostRules } from "./host-rules.ts";
 import { Identities } from "./identities.ts";
 import { IpSets } from "./ip-sets.ts";
 import { LiteralSets } from "./literal-sets.ts";
-import { MAX_IDENTITIES, Policies } from "./policies.ts";
+import { stageConfig, type NftHostStage } from "./host-stages.ts";
+import { MAX_IDENTITIES, Policies, type PolicyUse } from "./policies.ts";
 import { Segments } from "./segments.ts";
 import { SpoofLists } from "./spoof-lists.ts";
 import { dispatchChains, staticChains, staticSets } from "./static-chains.ts";
@@ -52,6 +52,8 @@ export class PolicyCompiler {
   readonly #segments: Segments;
   readonly #ipSets: IpSets;
   readonly #policies: Policies<EndpointClass | HostChain>;
+  /** Once more, for a hook that can only drop; where policy drops anyway there is no need. */
+  readonly #dropping: Policies<HostChain> | undefined;
   readonly #classes: EndpointClasses;
   readonly #spoofLists: SpoofLists;
   readonly #endpoints: Endpoints;
@@ -77,15 +79,21 @@ export class PolicyCompiler {
     const ipSet = this.#ipSets.shape.bind(this.#ipSets);
     const families = (): readonly IpFamily[] => this.#families ?? IPV4_ONLY;
     const literals = new LiteralSets(table);
-    this.#policies = new Policies({
-      ...parts,
-      literals,
-      context: { families, ipSet },
-      mayReject: (user) => !(user instanceof HostChain) || mayReject(user.stage, config),
-    });
+    const listing = { ...parts, literals, context: { families, ipSet } };
+    this.#policies = new Policies({ ...listing, variant: "" });
+    this.#dropping =
+      config.denyAction === "Reject"
+        ? new Policies({
+            ...listing,
+            config: stageConfig("translated-output", config),
+            variant: "drop-",
+          })
+        : undefined;
     const { policies, segments } = { policies: this.#policies, segments: this.#segments };
     this.#classes = new EndpointClasses({ table, config, policies, segments, families }, hash);
-    this.#hostEndpoints = new HostEndpoints({ table, config, policies });
+    const policiesOf = (stage: NftHostStage): PolicyUse<HostChain> =>
+      stage === "translated-output" && this.#dropping !== undefined ? this.#dropping : policies;
+    this.#hostEndpoints = new HostEndpoints({ table, config, policiesOf });
     this.#hostRules = new HostRules(table, config);
     this.#spoofLists = new SpoofLists(table, hash);
     this.#endpoints = new Endpoints(table, config, this.#classes, this.#spoofLists);
@@ -104,12 +112,16 @@ export class PolicyCompiler {
       case "ipsetRemove":
         return this.#ipSets.remove(message.value.id);
       case "activePolicyUpdate":
+        this.#dropping?.setPolicy(message.value.id, message.value.policy);
         return this.#policies.setPolicy(message.value.id, message.value.policy);
       case "activePolicyRemove":
+        this.#dropping?.removePolicy(message.value.id);
         return this.#policies.removePolicy(message.value.id);
       case "activeProfileUpdate":
+        this.#dropping?.setProfile(message.value.id.name, message.value.profile);
         return this.#policies.setProfile(message.value.id.name, message.value.profile);
       case "activeProfileRemove":
+        this.#dropping?.removeProfile(message.value.id.name);
         return this.#policies.removeProfile(message.value.id.name);
       case "workloadEndpointUpdate":
         return this.#endpoints.set(message.value.id, message.value.endpoint);
@@ -133,7 +145,9 @@ export class PolicyCompiler {
     this.#hostEndpoints.resolve();
     const families = this.#familiesInUse();
     if (families !== this.#families) this.#setFamilies(families);
-    this.#policies.ipSetsReshaped(this.#ipSets.flush(families));
+    const reshaped = [...this.#ipSets.flush(families)];
+    this.#policies.ipSetsReshaped(reshaped);
+    this.#dropping?.ipSetsReshaped(reshaped);
     const affected = this.#flushPolicies();
     this.#identities.flush(this.#table, families);
     const classes = affected.filter((user): user is EndpointClass => !(user instanceof HostChain));
@@ -150,6 +164,8 @@ export class PolicyCompiler {
     this.#segments.identitiesChanged(changes);
     this.#policies.identitiesChanged(changes.sets);
     for (const each of this.#policies.flush()) affected.add(each);
+    // All of it is chains, so identities do not concern it.
+    for (const each of this.#dropping?.flush() ?? []) affected.add(each);
     return [...affected];
   }
 
@@ -160,7 +176,8 @@ export class PolicyCompiler {
   isolate(error: unknown): boolean {
     const chain = error instanceof MargayError ? error.fields["object"] : undefined;
     if (typeof chain !== "string" || !LASTING.has(errnoOf(error) ?? "")) return false;
-    return this.#policies.refuse(chain, messageOf(error));
+    const reason = messageOf(error);
+    return this.#policies.refuse(chain, reason) || (this.#dropping?.refuse(chain, reason) ?? false);
   }
 
   /** Why the endpoint's traffic is not what its policy says (some of it is dropped); else undefined. */
@@ -170,7 +187,8 @@ export class PolicyCompiler {
 
   /** Policies and profiles in use that deny because they cannot be enforced. */
   get unenforcedPolicies(): number {
-    return this.#policies.unenforced;
+    const { unenforced } = this.#policies;
+    return new Set([...unenforced, ...(this.#dropping?.unenforced ?? [])]).size;
   }
 
   /** The same of a host endpoint. */
@@ -204,6 +222,7 @@ export class PolicyCompiler {
   #setFamilies(families: readonly IpFamily[]): void {
     this.#families = families;
     this.#policies.allReshaped();
+    this.#dropping?.allReshaped();
     this.#classes.allReshaped();
     this.#hostEndpoints.allReshaped();
     const ipv6 = families.includes(6);

@@ -10,7 +10,6 @@ import type { HostEndpoint } from "#calc";
 import { formatIp, tryParseIp } from "#ip";
 import { logger } from "#log";
 import type { NftChain, NftTable } from "#netlink";
-import type { HostStage } from "#policy";
 import { compareBytes } from "#std";
 import { denyExprs } from "./actions.ts";
 import { ifname, isInterfaceName } from "./bytes.ts";
@@ -22,7 +21,9 @@ import {
   HOST_STAGES,
   hostBaseChainsOf,
   hostStageSet,
-  mayReject,
+  hostStagesOf,
+  stageConfig,
+  type NftHostStage,
 } from "./host-stages.ts";
 import { hostChain, type Direction } from "./names.ts";
 import type { PolicyUse } from "./policies.ts";
@@ -42,11 +43,10 @@ import { NO_TUNNELS, type TunnelExceptions } from "./tunnel-rules.ts";
 const log = logger("dataplane.nft");
 
 const ALL_INTERFACES = "*";
-const STAGES = Object.keys(HOST_STAGES) as HostStage[];
 
 /** A host endpoint's chain in one stage: what names policies. */
 export class HostChain implements PolicyUser {
-  readonly stage: HostStage;
+  readonly stage: NftHostStage;
   readonly id: string;
   readonly name: string;
   readonly direction: Direction;
@@ -56,7 +56,7 @@ export class HostChain implements PolicyUser {
   chains: readonly string[] = [];
   problem: string | undefined;
 
-  constructor(stage: HostStage, id: string, endpoint: HostEndpoint) {
+  constructor(stage: NftHostStage, id: string, endpoint: HostEndpoint) {
     const { direction, tiers, profiles } = HOST_STAGES[stage];
     this.stage = stage;
     this.id = id;
@@ -69,17 +69,18 @@ export class HostChain implements PolicyUser {
 
 interface Entry {
   readonly endpoint: HostEndpoint;
-  readonly chains: ReadonlyMap<HostStage, HostChain>;
+  readonly chains: ReadonlyMap<NftHostStage, HostChain>;
 }
 
 export interface HostEndpointParts {
   readonly table: NftTable;
   readonly config: NftPolicyConfig;
-  readonly policies: PolicyUse<HostChain>;
+  readonly policiesOf: (stage: NftHostStage) => PolicyUse<HostChain>;
 }
 
 export class HostEndpoints {
   readonly #parts: HostEndpointParts;
+  readonly #stages: readonly NftHostStage[];
   readonly #endpoints = new Map<string, HostEndpoint>();
   /** Those that have an interface, or may have. */
   readonly #active = new Map<string, Entry>();
@@ -91,13 +92,14 @@ export class HostEndpoints {
   readonly #dirty = new Set<HostChain>();
   readonly #gone = new Set<HostChain>();
   /** Base chains and maps that are in the table, by stage. */
-  readonly #programmed = new Map<HostStage, readonly string[]>();
+  readonly #programmed = new Map<NftHostStage, readonly string[]>();
   #failsafes = false;
   #tunnelExceptions: TunnelExceptions = NO_TUNNELS;
   #problems = new Map<string, string>();
 
   constructor(parts: HostEndpointParts) {
     this.#parts = parts;
+    this.#stages = hostStagesOf(parts.config);
   }
 
   set(id: string, endpoint: HostEndpoint): void {
@@ -143,7 +145,7 @@ export class HostEndpoints {
     if (!this.#resolveDue) return;
     this.#resolveDue = false;
     this.#dispatchDue = true;
-    const { policies } = this.#parts;
+    const { policiesOf } = this.#parts;
     this.#ownerByInterface = this.#owners();
     const wanted = new Set(this.#ownerByInterface.values());
     for (const [id, entry] of this.#active) {
@@ -157,11 +159,11 @@ export class HostEndpoints {
       const chains = this.#chainsOf(id, endpoint);
       this.#active.set(id, { endpoint, chains });
       for (const chain of chains.values()) {
-        usePolicies(policies, chain, "chain");
+        usePolicies(policiesOf(chain.stage), chain, "chain");
         this.#dirty.add(chain);
       }
     }
-    for (const chain of this.#gone) unusePolicies(policies, chain);
+    for (const chain of this.#gone) unusePolicies(policiesOf(chain.stage), chain);
     this.#changed.clear();
   }
 
@@ -220,9 +222,9 @@ export class HostEndpoints {
     return isInterfaceName(name) && !interfacePrefixes.some((prefix) => name.startsWith(prefix));
   }
 
-  #chainsOf(id: string, endpoint: HostEndpoint): Map<HostStage, HostChain> {
-    const chains = new Map<HostStage, HostChain>();
-    for (const stage of STAGES) {
+  #chainsOf(id: string, endpoint: HostEndpoint): Map<NftHostStage, HostChain> {
+    const chains = new Map<NftHostStage, HostChain>();
+    for (const stage of this.#stages) {
       if (stage.startsWith("untracked") && endpoint.untrackedTiers.length === 0) continue;
       // As in Felix; `problem` says so.
       if (stage.startsWith("untracked") && endpoint.name === ALL_INTERFACES) continue;
@@ -233,11 +235,8 @@ export class HostEndpoints {
   }
 
   #render(target: HostChain): { chains: NftChain[]; problem: string | undefined } {
-    const { policies } = this.#parts;
-    const rejects = mayReject(target.stage, this.#parts.config);
-    const config: NftPolicyConfig = rejects
-      ? this.#parts.config
-      : { ...this.#parts.config, denyAction: "Drop" };
+    const policies = this.#parts.policiesOf(target.stage);
+    const config = stageConfig(target.stage, this.#parts.config);
     const spec = HOST_STAGES[target.stage];
     const invalid = config.disableConntrackInvalidCheck ? undefined : denyExprs(config);
     const rules = headRules(spec, invalid);
@@ -267,8 +266,8 @@ export class HostEndpoints {
     const { table, config } = this.#parts;
     const tunnels = this.#tunnelExceptions;
     // Whoever reads the mark relies on the first stage to take away what others may have set.
-    const marks = this.#stages(["untracked-in", "untracked-out", "pre-dnat"]);
-    for (const stage of STAGES) {
+    const marks = this.#hasStage(["untracked-in", "untracked-out", "pre-dnat"]);
+    for (const stage of this.#stages) {
       const chains = new Map<string, string>();
       for (const [name, id] of this.#ownerByInterface) {
         const chain = this.#active.get(id)?.chains.get(stage);
@@ -297,7 +296,7 @@ export class HostEndpoints {
     }
   }
 
-  #stages(stages: readonly HostStage[]): boolean {
+  #hasStage(stages: readonly NftHostStage[]): boolean {
     return [...this.#active.values()].some(({ chains }) => stages.some((each) => chains.has(each)));
   }
 

@@ -50,7 +50,21 @@ export interface HostStageSpec {
   readonly profiles: boolean;
 }
 
-export const HOST_STAGES: Readonly<Record<HostStage, HostStageSpec>> = {
+/**
+ * The kernel knows no reject in the postrouting hook (nft_reject_validate). With Reject, output policy is
+ * therefore there twice: what is asked in postrouting drops.
+ */
+export type NftHostStage = HostStage | "translated-output";
+
+const OUTPUT: HostStageSpec = {
+  direction: "egress",
+  tiers: "tiers",
+  tracked: true,
+  failsafe: "out",
+  profiles: true,
+};
+
+export const HOST_STAGES: Readonly<Record<NftHostStage, HostStageSpec>> = {
   "untracked-in": {
     direction: "ingress",
     tiers: "untrackedTiers",
@@ -75,15 +89,18 @@ export const HOST_STAGES: Readonly<Record<HostStage, HostStageSpec>> = {
   "forward-in": { direction: "ingress", tiers: "forwardTiers", tracked: true, profiles: false },
   "forward-out": { direction: "egress", tiers: "forwardTiers", tracked: true, profiles: false },
   input: { direction: "ingress", tiers: "tiers", tracked: true, failsafe: "in", profiles: true },
-  output: { direction: "egress", tiers: "tiers", tracked: true, failsafe: "out", profiles: true },
+  output: OUTPUT,
+  "translated-output": OUTPUT,
 };
 
-/**
- * The output stage is asked in the postrouting hook too, and there the kernel knows no reject
- * (nft_reject_validate): its policy drops.
- */
-export function mayReject(stage: HostStage, config: NftPolicyConfig): boolean {
-  return stage !== "output" || config.denyAction !== "Reject";
+export function hostStagesOf({ denyAction }: NftPolicyConfig): NftHostStage[] {
+  const all = Object.keys(HOST_STAGES) as NftHostStage[];
+  return denyAction === "Reject" ? all : all.filter((stage) => stage !== "translated-output");
+}
+
+/** As the stage's hooks allow it. */
+export function stageConfig(stage: NftHostStage, config: NftPolicyConfig): NftPolicyConfig {
+  return stage === "translated-output" ? { ...config, denyAction: "Drop" } : config;
 }
 
 interface Hook {
@@ -105,7 +122,7 @@ export interface HostExceptions {
 
 /** The base chains of a stage; `fallback` is the chain of the host endpoint for all interfaces. */
 export function hostBaseChainsOf(
-  stage: HostStage,
+  stage: NftHostStage,
   fallback: string | undefined,
   exceptions: HostExceptions,
   config: NftPolicyConfig,
@@ -119,12 +136,12 @@ export function hostBaseChainsOf(
   });
 }
 
-export function hostStageSet(stage: HostStage): NftSet {
+export function hostStageSet(stage: NftHostStage): NftSet {
   return { name: hostMap(stage), key: ["ifname"], data: "verdict" };
 }
 
 function hooksOf(
-  stage: HostStage,
+  stage: NftHostStage,
   { marks, tunnels }: HostExceptions,
   config: NftPolicyConfig,
 ): (readonly [keyof typeof hostBaseChains, Hook])[] {
@@ -157,9 +174,10 @@ function hooksOf(
     output: at("output", 0, "oifname", [...outgoing, ...tunnels.output, later]),
     "output-dnat": at("postrouting", -150, "oifname", outgoing, translated),
   };
-  return stage === "output"
-    ? [["output", hooks.output] as const, ["output-dnat", hooks["output-dnat"]] as const]
-    : [[stage, hooks[stage]] as const];
+  const translatedOutput = ["output-dnat", hooks["output-dnat"]] as const;
+  if (stage === "translated-output") return [translatedOutput];
+  const own = [stage, hooks[stage]] as const;
+  return stage === "output" && config.denyAction !== "Reject" ? [own, translatedOutput] : [own];
 }
 
 /** What every chain of a stage begins with. */

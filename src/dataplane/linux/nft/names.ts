@@ -129,15 +129,15 @@ export function policyKey(id: PolicyId): string {
   return `${id.kind}\0${id.namespace}\0${id.name}`;
 }
 
-export function policyChain(direction: Direction, id: PolicyId): string {
+export function policyChain(direction: Direction, id: PolicyId, variant = ""): string {
   // A kind that is not Calico's could look like another's short name.
   const kind = KIND_SHORT[id.kind] ?? `/${id.kind}`;
   const parts = id.namespace === "" ? [kind, id.name] : [kind, id.namespace, id.name];
-  return limited(direction === "ingress" ? "pi-" : "po-", policyKey(id), parts);
+  return limited(`${variant}${direction === "ingress" ? "pi-" : "po-"}`, policyKey(id), parts);
 }
 
-export function profileChain(direction: Direction, name: string): string {
-  return limited(direction === "ingress" ? "pri-" : "pro-", name, [name]);
+export function profileChain(direction: Direction, name: string, variant = ""): string {
+  return limited(`${variant}${direction === "ingress" ? "pri-" : "pro-"}`, name, [name]);
 }
 
 /** A rule's own chain, for alternatives that do not fit into one list of rules. */

@@ -44,13 +44,11 @@ interface Entry<User> {
   refused?: string;
 }
 
-export interface PolicyParts<User> extends ListingParts {
+export interface PolicyParts extends ListingParts {
   readonly table: NftTable;
   readonly literals: LiteralSets;
   readonly ipSets: IpSets;
   readonly identities: Identities;
-  /** False: the user's hook can only drop, not reject. */
-  readonly mayReject: (user: User) => boolean;
 }
 
 /** What those who name policies need. */
@@ -60,7 +58,7 @@ export type PolicyUse<User> = Pick<
 >;
 
 export class Policies<User> {
-  readonly #parts: PolicyParts<User>;
+  readonly #parts: PolicyParts;
   readonly #listings: Listings;
   readonly #entries = new Map<string, Entry<User>>();
   readonly #dirty = new Set<string>();
@@ -70,7 +68,7 @@ export class Policies<User> {
   /** Sets that are in too many identities. */
   readonly #overLimit = new Set<IpSetId>();
 
-  constructor(parts: PolicyParts<User>) {
+  constructor(parts: PolicyParts) {
     this.#parts = parts;
     this.#listings = new Listings(parts);
   }
@@ -146,8 +144,8 @@ export class Policies<User> {
   }
 
   /** Policies and profiles in use that deny because they cannot be enforced. */
-  get unenforced(): number {
-    return this.#unenforced.size;
+  get unenforced(): ReadonlySet<string> {
+    return this.#unenforced;
   }
 
   /** All rules must be written anew: the families have changed. */
@@ -233,7 +231,6 @@ export class Policies<User> {
     if (definition === undefined || users.size === 0) return undefined;
     return this.#listings.list(entry, definition, direction, {
       forms: { chain: hasForm(users, "chain"), any: hasForm(users, "any") },
-      mayReject: [...users.keys()].every((user) => this.#parts.mayReject(user)),
       written: entry.rendered[direction],
       isOverLimit: (id) => this.#overLimit.has(id),
     });
@@ -277,7 +274,7 @@ export class Policies<User> {
 
   #use(entry: Entry<User>, key: string, direction: Direction, user: User, form: PolicyForm): void {
     const users = entry.users[direction];
-    if (!hasForm(users, form) || !this.#parts.mayReject(user)) this.#dirty.add(key);
+    if (!hasForm(users, form)) this.#dirty.add(key);
     users.set(user, form);
   }
 
@@ -286,7 +283,7 @@ export class Policies<User> {
     const form = users?.get(user);
     users?.delete(user);
     if (form === undefined || users === undefined) return;
-    if (!hasForm(users, form) || !this.#parts.mayReject(user)) this.#dirty.add(key);
+    if (!hasForm(users, form)) this.#dirty.add(key);
   }
 
   #policyEntry(id: PolicyId): Entry<User> {

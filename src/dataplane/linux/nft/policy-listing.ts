@@ -65,8 +65,6 @@ export interface ListSubject {
 /** What its users can make of it, and what is already written for them. */
 export interface ListWants {
   readonly forms: Readonly<Record<PolicyForm, boolean>>;
-  /** The kernel refuses a chain with `reject` in a hook that cannot do it, whoever else has the chain. */
-  readonly mayReject: boolean;
   readonly written: WrittenList | undefined;
   /** The set is in too many identities. */
   readonly isOverLimit: (id: IpSetId) => boolean;
@@ -78,6 +76,8 @@ export interface ListingParts {
   readonly ipSets: Pick<IpSets, "hasIdentities">;
   /** Sets in more identities than this need chains; -1: all lists are chains. */
   readonly maxIdentities: number;
+  /** Begins the names of chains, where policies are in the table more than once. */
+  readonly variant: string;
 }
 
 export class Listings {
@@ -91,12 +91,14 @@ export class Listings {
     subject: ListSubject,
     definition: PolicyDefinition,
     direction: Direction,
-    { forms, mayReject, written, isOverLimit }: ListWants,
+    { forms, written, isOverLimit }: ListWants,
   ): Listing {
+    const { variant } = this.#parts;
     const allow = this.#allow(definition);
-    const list = { ...ruleListOf(subject, definition, direction), allow };
+    const list = { ...ruleListOf(subject, definition, direction, variant), allow };
+    const { config, context } = this.#parts;
     const chain = (rules: RuleList["rules"]): RenderedList =>
-      this.#chain({ ...list, rules }, mayReject);
+      renderRuleList({ ...list, rules }, context, config);
     if (definition.unsupported.length > 0) {
       const features = definition.unsupported.join(", ");
       const problem = `${subject.title}: cannot be enforced: ${features}`;
@@ -134,11 +136,6 @@ export class Listings {
     return phase === "pre-dnat" ? allowPreDnatExprs(config) : allowExprs();
   }
 
-  #chain(list: RuleList, mayReject: boolean): RenderedList {
-    const { config, context } = this.#parts;
-    return renderRuleList(list, context, mayReject ? config : { ...config, denyAction: "Drop" });
-  }
-
   #flatten(
     definition: PolicyDefinition,
     direction: Direction,
@@ -163,12 +160,13 @@ function ruleListOf(
   { id, title }: ListSubject,
   definition: PolicyDefinition,
   direction: Direction,
+  variant: string,
 ): Omit<RuleList, "allow"> {
   const rules = rulesOf(definition, direction);
   if ("profile" in id) {
     const { profile } = id;
     return {
-      chain: profileChain(direction, profile),
+      chain: profileChain(direction, profile, variant),
       title: `${title} ${direction}`,
       rules,
       isProfile: true,
@@ -177,7 +175,7 @@ function ruleListOf(
   }
   const fullName = id.namespace === "" ? id.name : `${id.namespace}/${id.name}`;
   return {
-    chain: policyChain(direction, id),
+    chain: policyChain(direction, id, variant),
     title: `${title} ${direction}`,
     rules,
     isProfile: false,

@@ -1,12 +1,12 @@
 /** Service addresses without a service, and Reject as the answer of policy: what a caller notices. */
+import { execFileSync } from "node:child_process";
 import type { NftPolicyConfig } from "#dataplane";
-import { gnp, policyUpdate, tier } from "../../../support/nft-world.ts";
+import { hostEndpointUpdate, gnp, policyUpdate, tier } from "../../../support/nft-world.ts";
 import { TcpPeer, type Outcome } from "../../../support/tcp-peer.ts";
 import {
   ALLOW_PROFILE,
   type AppliedDataplane,
   endpointUpdate,
-  hostEndpointUpdate,
   IN_SYNC,
   makeHost,
   openApplied,
@@ -31,15 +31,25 @@ export interface ServiceLoopResult {
   readonly policyRejects: Outcomes;
   readonly udpDrops: Outcomes;
   readonly udpRejects: Outcomes;
-  /** The same by a host endpoint of the uplink, from the host and to it. */
+  /** The same by a host endpoint of the uplink: to the host, from it, from it to a translated address. */
   readonly hostDrops: readonly Outcomes[];
   readonly hostRejects: readonly Outcomes[];
+  readonly translated: Outcomes;
   readonly errors: readonly string[];
 }
 
 const SERVICE = ["10.96.0.1", "fd96::1"] as const;
 const BESIDES = ["10.97.0.1", "fd97::1"] as const;
 const [client, server] = [pod(1), pod(2)];
+/** Somebody else's NAT leads them to the outside: only after routing is it sure where they leave. */
+const TRANSLATED = ["192.0.2.99", "2001:db8:5::99"] as const;
+const OTHERS_NAT = `table inet other {
+  chain output {
+    type nat hook output priority -100
+    ip daddr ${TRANSLATED[0]} dnat ip to 10.0.0.99
+    ip6 daddr ${TRANSLATED[1]} dnat ip6 to 2001:db8:9::99
+  }
+}`;
 const POLICY = gnp("nothing");
 
 makeHost();
@@ -53,6 +63,7 @@ const target = new TcpPeer("/run/netns/pod2");
 const outside = new TcpPeer("/run/netns/outside");
 const host = new TcpPeer("/proc/self/ns/net");
 for (const listener of [target, outside, host]) await listener.listen(80);
+execFileSync("nft", ["-f", "-"], { input: OTHERS_NAT });
 const errors: string[] = [];
 
 async function to(addresses: readonly string[], from = peer): Promise<Outcomes> {
@@ -97,6 +108,7 @@ async function forbidden(dataplane: AppliedDataplane): Promise<readonly Outcomes
     await to([server.ipv4, server.ipv6]),
     await to(["10.0.0.11", "2001:db8:9::11"], outside),
     await to(["10.0.0.99", "2001:db8:9::99"], host),
+    await to(TRANSLATED, host),
   ];
 }
 
@@ -121,6 +133,7 @@ const answers = async (dataplane: AppliedDataplane) => ({
   tcp: await forbidden(dataplane),
   udp: [await peer.datagram(server.ipv4, 80), await peer.datagram(server.ipv6, 80)],
 });
+const open = await to(TRANSLATED, host);
 const dropping = await under({}, answers);
 const rejecting = await under({ denyAction: "Reject" }, answers);
 const [policyDrops = [], ...hostDrops] = dropping.tcp;
@@ -135,6 +148,7 @@ const result: ServiceLoopResult = {
   udpRejects: rejecting.udp,
   hostDrops,
   hostRejects,
+  translated: open,
   errors,
 };
 await Promise.all([peer, target, outside, host].map((each) => each.close()));

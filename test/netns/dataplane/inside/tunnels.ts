@@ -3,7 +3,6 @@ import type { ToDataplane } from "#calc";
 import { PacketThread, type RawFlow } from "../../../support/packet-thread.ts";
 import {
   type AppliedDataplane,
-  hostEndpointUpdate,
   IN_SYNC,
   makeHost,
   openApplied,
@@ -12,6 +11,7 @@ import {
   run,
   UPLINK,
 } from "../../../support/workload-host.ts";
+import { hostEndpointUpdate } from "../../../support/nft-world.ts";
 
 /** What arrives: `vxlan4 host`, `ipip other`, …; and what gets out, `to …`. */
 type Arrived = readonly string[];
