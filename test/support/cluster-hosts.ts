@@ -20,6 +20,14 @@ import { watched } from "./workload-host.ts";
 const MARGAY = fileURLToPath(new URL("../../bin/margay", import.meta.url));
 const LIMIT_MS = 15_000;
 
+export interface ClusterOptions {
+  readonly pools: readonly Given[];
+  /** Kind of tunnel that nodes have addresses for. */
+  readonly tunnels: "vxlan" | "ipip";
+  /** Of everything that is waited for. */
+  readonly limitMs: number;
+}
+
 export interface Host {
   readonly number: number;
   readonly name: string;
@@ -82,16 +90,20 @@ export class ClusterHosts {
   readonly #processes = new Map<string, ChildProcess>();
   #store: Datastore | undefined;
 
-  private constructor(count: number) {
+  readonly #limitMs: number;
+
+  private constructor(count: number, limitMs: number) {
+    this.#limitMs = limitMs;
     this.hosts = Array.from({ length: count }, (_, index) => hostOf(index + 1));
   }
 
   /** The agents are not running yet. */
-  static async start(count: number, pools: readonly Given[] = POOLS): Promise<ClusterHosts> {
-    const cluster = new ClusterHosts(count);
+  static async start(count: number, options: Partial<ClusterOptions> = {}): Promise<ClusterHosts> {
+    const { limitMs = LIMIT_MS, pools = POOLS, tunnels = "vxlan" } = options;
+    const cluster = new ClusterHosts(count, limitMs);
     cluster.#wire();
     cluster.#spawn("store", [MARGAY, "datastore"]);
-    await until("the store answers", async () => {
+    const answers = async (): Promise<boolean> => {
       cluster.#store ??= await openDatastore({
         type: "etcdv3",
         etcd: { endpoints: [cluster.#socket] },
@@ -100,10 +112,11 @@ export class ClusterHosts {
         () => true,
         () => false,
       );
-    });
+    };
+    await until("the store answers", answers, limitMs);
     await cluster.put(...base(), ...pools);
     for (const host of cluster.hosts) {
-      await cluster.put(nodeOf(host), endpointOf(host));
+      await cluster.put(nodeOf(host, tunnels), endpointOf(host));
       await cluster.putBlocks(host);
     }
     return cluster;
@@ -235,8 +248,9 @@ export class ClusterHosts {
     await this.#kill(`felix-${host.number}`, signal);
   }
 
+  /** "" of what was never started. */
   log(name: string): string {
-    return readFileSync(join(this.dir, `${name}.log`), "utf8");
+    return this.#processes.has(name) ? readFileSync(join(this.dir, `${name}.log`), "utf8") : "";
   }
 
   get logs(): string {
@@ -247,7 +261,7 @@ export class ClusterHosts {
   async until(what: string, holds: () => boolean): Promise<number> {
     const started = performance.now();
     try {
-      await until(what, holds, LIMIT_MS);
+      await until(what, holds, this.#limitMs);
     } catch (error) {
       throw new Error(`${what}\n${this.logs}`, { cause: error });
     }
@@ -306,16 +320,13 @@ export class ClusterHosts {
   }
 }
 
-export function nodeOf(host: Host): Given {
-  return {
-    kind: "Node",
-    name: host.name,
-    spec: {
-      bgp: { ipv4Address: `${host.ipv4}/24`, ipv6Address: `${host.ipv6}/64` },
-      ipv4VXLANTunnelAddr: host.tunnel4,
-      ipv6VXLANTunnelAddr: host.tunnel6,
-    },
-  };
+export function nodeOf(host: Host, tunnels: ClusterOptions["tunnels"] = "vxlan"): Given {
+  const bgp = { ipv4Address: `${host.ipv4}/24`, ipv6Address: `${host.ipv6}/64` };
+  const spec =
+    tunnels === "vxlan"
+      ? { bgp, ipv4VXLANTunnelAddr: host.tunnel4, ipv6VXLANTunnelAddr: host.tunnel6 }
+      : { bgp: { ...bgp, ipv4IPIPTunnelAddr: host.tunnel4 } };
+  return { kind: "Node", name: host.name, spec };
 }
 
 /** An affine IPAM block, path and bytes; addresses of it that other nodes have by ordinal. */
