@@ -2,10 +2,11 @@
 # Installs the Debian packages that a make target calls and that are missing; as an ordinary user
 # prints the one command instead. Usage: scripts/deps.sh [run|test|bench]   (default: all of them)
 set -euo pipefail
-run=(ip:iproute2 unshare:util-linux nsenter:util-linux mount:mount sysctl:procps nft:nftables ping:iputils-ping)
-test=("${run[@]}" setpriv:util-linux etcd:etcd-server etcdctl:etcd-client conntrack:conntrack openssl:openssl bird:bird2
+run=(ip:iproute2 unshare:util-linux nsenter:util-linux mount:mount sysctl:procps nft:nftables ping:iputils-ping etcd:etcd-server
+  bird:bird2 runsvdir:runit /usr/lib/frr/bgpd:frr)
+test=("${run[@]}" setpriv:util-linux etcdctl:etcd-client conntrack:conntrack openssl:openssl gobgpd:gobgpd
   qemu-system-x86_64:qemu-system-x86 busybox:busybox-static mkfs.ext4:e2fsprogs)
-bench=("${run[@]}" etcd:etcd-server etcdctl:etcd-client ipset:ipset bird:bird2)
+bench=("${run[@]}" etcdctl:etcd-client ipset:ipset)
 case "${1:-all}" in
   run) wanted=("${run[@]}") ;;
   test) wanted=("${test[@]}") ;;
@@ -28,5 +29,12 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
-# The etcd-server and bird2 packages start services where an init system runs; nothing here uses those.
+# Packages of etcd, BIRD, FRR and GoBGP would start their services; nothing here uses those, and a routing
+# daemon must not run on a machine because its tests need the program.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod 755 "$policy"
+  trap 'rm -f "$policy"' EXIT
+fi
 apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

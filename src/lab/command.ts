@@ -1,30 +1,22 @@
-/** `margay lab up|status|exec|ctl|down`. */
-import { spawn } from "node:child_process";
+/** `margay lab`: start a lab, look at it, change it, end it. */
 import { Command, CommanderError, Option } from "commander";
 import { inputError, MargayError, systemError } from "#std";
-import { askLab, type LabStatus } from "./control.ts";
-import { drawMatrix } from "./matrix.ts";
-import { runInside, STORE_DIR } from "./run.ts";
-import {
-  enterCommand,
-  margayCommand,
-  missingForLab,
-  pathInLab,
-  runInSandbox,
-  runningLabs,
-  searchPath,
-  type RunningLab,
-} from "./sandbox.ts";
-import { readLabSpec } from "./spec.ts";
-import { netnsPath } from "./topology.ts";
-import { existsSync } from "node:fs";
+import { SPEAKER_PROGRAMS } from "./bgp-speakers.ts";
+import { addChanges } from "./change-commands.ts";
+import { addLooks } from "./look-commands.ts";
+import { runInside } from "./run.ts";
+import { missingForLab, runInSandbox, runningLabs, type Program } from "./sandbox.ts";
+import { readLabSpec, type LabSpec } from "./spec.ts";
 
 const EXAMPLES = `
 Examples:
-  margay lab up examples/one-host.yaml              live matrix, redrawn when policy changes
+  margay lab up examples/one-host.yaml              live view, redrawn when anything changes
   margay lab up examples/one-host.yaml --once       print it, compare with what the file expects, exit 0 or 1
-  margay lab ctl apply -f examples/walkthrough/deny-all.yaml
+  margay lab ctl apply -f examples/walkthrough/1-deny-db.yaml
   margay lab exec client -- ping -c1 10.65.0.10
+  margay lab cut host-c                             pull its cable; lab heal host-c
+  margay lab kill host-a bird                       SIGKILL; lab kill host-a: all of it, links too
+  margay lab add-host host-d rack-2
   margay lab down
 
 A lab needs no cluster and leaves nothing behind: its network namespaces, processes and files live in
@@ -35,7 +27,7 @@ export async function labCommand(argv: readonly string[]): Promise<number> {
   let exitCode = 0;
   const program = new Command("margay lab")
     .description(
-      "A host and its workloads in network namespaces on this machine: the real agent, real packets",
+      "Hosts and their workloads in network namespaces on this machine: real agents, real packets",
     )
     .addHelpText("after", EXAMPLES)
     .enablePositionalOptions()
@@ -44,7 +36,8 @@ export async function labCommand(argv: readonly string[]): Promise<number> {
     exitCode = code;
   };
   addUp(program, set);
-  addOthers(program, set);
+  addLooks(program, set);
+  addChanges(program);
   try {
     await program.parseAsync([...argv], { from: "user" });
   } catch (error) {
@@ -67,7 +60,7 @@ function addUp(program: Command, set: (code: number) => void): void {
     )
     .action(async (file: string, options: { once?: boolean; output: string }) => {
       const spec = readLabSpec(file);
-      const missing = missingForLab();
+      const missing = missingForLab(programsFor(spec));
       if (missing.length > 0)
         throw systemError(
           "lab-unsupported",
@@ -98,122 +91,19 @@ function addUp(program: Command, set: (code: number) => void): void {
     });
 }
 
+function programsFor(spec: LabSpec): Program[] {
+  const speakers = spec.routers.flatMap(({ bgp }) => (bgp === undefined ? [] : [bgp.daemon]));
+  return [
+    ...(spec.hosts.length > 1 || speakers.length > 0 ? [["bird", "bird2"] as const] : []),
+    ...(spec.etcdMembers > 0 ? [["etcd", "etcd-server"] as const] : []),
+    ...speakers.map((daemon) => SPEAKER_PROGRAMS[daemon]),
+  ];
+}
+
 function complain(error: unknown): number {
   if (!(error instanceof MargayError)) throw error;
   process.stderr.write(
     `${process.stderr.isTTY ? "\r\u001b[2K" : ""}margay lab: ${error.message}\n`,
   );
   return 1;
-}
-
-function addOthers(program: Command, set: (code: number) => void): void {
-  program
-    .command("status")
-    .description("what runs, and the last matrix")
-    .argument("[name]", "the lab, if several run")
-    .addOption(new Option("-o, --output <format>").choices(["table", "json"]).default("table"))
-    .action(async (name: string | undefined, options: { output: string }) => {
-      const status = (await askLab(findLab(name), { op: "status" })) as LabStatus;
-      process.stdout.write(
-        options.output === "json" ? `${JSON.stringify(status, null, 2)}\n` : drawStatus(status),
-      );
-    });
-  program
-    .command("exec")
-    .description("run a command inside the host, a workload or an outside peer")
-    .argument("<peer>", "a name of the lab file")
-    .argument("<command...>", "the command, after --")
-    .option("--lab <name>", "the lab, if several run")
-    .passThroughOptions()
-    .action(async (peer: string, command: string[], options: { lab?: string }) => {
-      const lab = findLab(options.lab);
-      if (!existsSync(pathInLab(lab, netnsPath(peer)))) {
-        const status = (await askLab(lab, { op: "status" })) as LabStatus;
-        throw inputError(
-          "no-such-peer",
-          `lab ${lab.name} has no ${peer}; there are: ${status.peers.map((p) => p.name).join(", ")}`,
-        );
-      }
-      set(await enter(lab, netnsPath(peer), command));
-    });
-  program
-    .command("ctl")
-    .description("run a margay command on the lab's datastore, e.g. 'lab ctl get wep -A'")
-    .argument("<command...>", "a margay command and its options")
-    .option("--lab <name>", "the lab, if several run")
-    .passThroughOptions()
-    .action(async (command: string[], options: { lab?: string }) => {
-      const margay = margayCommand(...command);
-      set(await enter(findLab(options.lab), undefined, [margay.program, ...margay.args]));
-    });
-  program
-    .command("down")
-    .description("end a lab")
-    .argument("[name]", "the lab, if several run")
-    .action(async (name: string | undefined) => {
-      const lab = findLab(name);
-      await askLab(lab, { op: "stop" });
-      const deadline = performance.now() + 10_000;
-      while (existsSync(`/proc/${lab.pid}`) && performance.now() < deadline)
-        await new Promise((resolve) => setTimeout(resolve, 20));
-      if (existsSync(`/proc/${lab.pid}`)) process.kill(lab.pid, "SIGKILL");
-    });
-}
-
-function findLab(name: string | undefined): RunningLab {
-  const labs = runningLabs().filter((lab) => name === undefined || lab.name === name);
-  const [lab, second] = labs;
-  if (lab === undefined) {
-    throw inputError(
-      "no-lab",
-      `no lab${name === undefined ? "" : ` named ${name}`} runs: start one with 'margay lab up examples/one-host.yaml'`,
-    );
-  }
-  if (second !== undefined)
-    throw inputError(
-      "several-labs",
-      `several labs run: ${labs.map((l) => l.name).join(", ")}; name one`,
-    );
-  return lab;
-}
-
-function enter(
-  lab: RunningLab,
-  netns: string | undefined,
-  words: readonly string[],
-): Promise<number> {
-  const command = words[0] === "--" ? words.slice(1) : words;
-  const [program, ...args] = enterCommand(lab, netns, command);
-  const child = spawn(program ?? "nsenter", args, {
-    stdio: "inherit",
-    env: { ...searchPath(), DATASTORE_TYPE: "embedded", MARGAY_DATA_DIR: STORE_DIR },
-  });
-  // The command inside decides what Ctrl-C means.
-  process.on("SIGINT", () => {});
-  return new Promise((resolve, reject) => {
-    child.once("error", (error) =>
-      reject(systemError("lab-enter", error.message, { cause: error })),
-    );
-    child.once("exit", (code) => resolve(code ?? 1));
-  });
-}
-
-function drawStatus(status: LabStatus): string {
-  const lines = [
-    `lab ${status.name}: ${status.ready ? "ready" : "starting"}, up ${status.uptimeSeconds} s, ${status.rounds} rounds`,
-    "",
-    ...status.peers.map(
-      (peer) =>
-        `${peer.name.padEnd(16)} ${(peer.interface ?? "").padEnd(16)} ${peer.addresses.join(" ")}`,
-    ),
-    "",
-    ...status.processes.map(
-      (process) => `${process.name.padEnd(16)} process ${process.pid} (inside)`,
-    ),
-    "",
-    status.cells.length === 0
-      ? "no round yet"
-      : drawMatrix(status.cells, { colour: process.stdout.isTTY }),
-  ];
-  return `${lines.join("\n")}\n`;
 }

@@ -5,7 +5,7 @@
  * when anything is denied.
  */
 import type { ProbeTarget } from "./prober.ts";
-import { bareAddress, isIpv6 } from "./topology.ts";
+import { bareAddress, isIpv6 } from "./names.ts";
 import type { Expectation, LabPeer, LabSpec } from "./spec.ts";
 
 export interface Cell {
@@ -21,13 +21,12 @@ export interface Cell {
 
 export type Probe = (from: string, targets: readonly ProbeTarget[]) => Promise<readonly boolean[]>;
 
-export function peersOf(spec: LabSpec): readonly LabPeer[] {
-  return [...spec.workloads, spec.host, ...spec.outside];
-}
-
 /** All cells of one round, in a fixed order: source, destination, port, family. */
-export async function measure(spec: LabSpec, probe: Probe): Promise<Cell[]> {
-  const peers = peersOf(spec);
+export async function measure(
+  peers: readonly LabPeer[],
+  expect: LabSpec["expect"],
+  probe: Probe,
+): Promise<Cell[]> {
   const rows = await Promise.all(
     peers.map(async (from) => {
       const cells = peers.filter((to) => to !== from).flatMap((to) => cellsBetween(from, to));
@@ -36,7 +35,7 @@ export async function measure(spec: LabSpec, probe: Probe): Promise<Cell[]> {
         cells.map((cell) => cell.target),
       );
       return cells.map((cell, index) =>
-        withExpectation(spec, {
+        withExpectation(expect, {
           from: from.name,
           to: cell.to,
           port: cell.port,
@@ -70,10 +69,10 @@ function cellsBetween(
   );
 }
 
-function withExpectation(spec: LabSpec, cell: Omit<Cell, "expected">): Cell {
-  if (spec.expect === undefined) return cell;
-  const line = spec.expect.lines.findLast((candidate) => matches(candidate, cell));
-  return { ...cell, expected: line?.allow ?? spec.expect.default };
+function withExpectation(expect: LabSpec["expect"], cell: Omit<Cell, "expected">): Cell {
+  if (expect === undefined) return cell;
+  const line = expect.lines.findLast((candidate) => matches(candidate, cell));
+  return { ...cell, expected: line?.allow ?? expect.default };
 }
 
 function matches(line: Expectation, cell: Omit<Cell, "expected">): boolean {

@@ -3,11 +3,12 @@ import { Worker } from "node:worker_threads";
 import { systemError } from "#std";
 import type { ProberRequest, ProberResponse, ProbeTarget } from "./prober.ts";
 import type { LabPeer } from "./spec.ts";
-import { netnsPath } from "./topology.ts";
+import { netnsPath } from "./names.ts";
 
 type WithoutId<T> = T extends unknown ? Omit<T, "id"> : never;
 
 interface Pending {
+  readonly peer: string;
   readonly resolve: (results: readonly boolean[]) => void;
   readonly reject: (error: Error) => void;
 }
@@ -17,13 +18,25 @@ export class Probers {
   readonly #pending = new Map<number, Pending>();
   #nextId = 1;
 
-  static async start(peers: readonly LabPeer[]): Promise<Probers> {
-    const probers = new Probers();
-    for (const peer of peers) probers.#open(peer.name);
-    await Promise.all(
-      peers.map((peer) => probers.#ask(peer.name, { op: "listen", ports: peer.listen })),
-    );
-    return probers;
+  /** In its namespace, which must be there; serves its ports. */
+  async add(peer: LabPeer): Promise<void> {
+    this.#open(peer.name);
+    await this.#ask(peer.name, { op: "listen", ports: peer.listen });
+  }
+
+  async remove(peer: string): Promise<void> {
+    const worker = this.#workers.get(peer);
+    this.#workers.delete(peer);
+    await worker?.terminate();
+    this.#settle(peer, (waiting) => waiting.resolve([]));
+  }
+
+  #settle(peer: string, how: (waiting: Pending) => void): void {
+    for (const [id, waiting] of this.#pending) {
+      if (waiting.peer !== peer) continue;
+      this.#pending.delete(id);
+      how(waiting);
+    }
   }
 
   #open(peer: string): void {
@@ -37,9 +50,9 @@ export class Probers {
       else waiting?.reject(systemError("lab-prober", `${peer}: ${response.error}`));
     });
     worker.on("error", (error) => {
-      for (const waiting of this.#pending.values())
-        waiting.reject(systemError("lab-prober", `${peer}: ${String(error)}`));
-      this.#pending.clear();
+      this.#settle(peer, (waiting) =>
+        waiting.reject(systemError("lab-prober", `${peer}: ${String(error)}`)),
+      );
     });
     this.#workers.set(peer, worker);
   }
@@ -50,16 +63,18 @@ export class Probers {
     if (worker === undefined)
       return Promise.reject(systemError("lab-prober", `no prober for ${peer}`));
     return new Promise((resolve, reject) => {
-      this.#pending.set(id, { resolve, reject });
+      this.#pending.set(id, { peer, resolve, reject });
       worker.postMessage({ ...request, id });
     });
   }
 
+  /** Nothing, if the peer is not there yet or no more. */
   probe(
     from: string,
     targets: readonly ProbeTarget[],
     timeoutMs: number,
   ): Promise<readonly boolean[]> {
+    if (!this.#workers.has(from)) return Promise.resolve([]);
     return this.#ask(from, { op: "probe", targets, timeoutMs });
   }
 

@@ -1,67 +1,135 @@
-/** The lab's processes: Margay's own commands, each in its namespace, with its log in a file. */
+/**
+ * The lab's processes, each with its log in a file. A machine is a host, a router, a member of etcd or
+ * `datastore`; what was started on it is remembered, so that what was killed can be started again.
+ */
 import { spawn, type ChildProcess } from "node:child_process";
-import { closeSync, openSync, readFileSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, readFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { systemError } from "#std";
-import { LAB_DIR, margayCommand } from "./sandbox.ts";
+import { LAB_DIR } from "./names.ts";
 
-export interface LabProcess {
-  readonly name: string;
-  readonly child: ChildProcess;
-  readonly logFile: string;
+export interface Recipe {
+  readonly machine: string;
+  /** `felix`, `bird`, …; unique on the machine. */
+  readonly process: string;
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+}
+
+export interface ProcessState {
+  readonly machine: string;
+  readonly process: string;
+  /** Inside the lab; absent = it does not run. */
+  readonly pid?: number;
+  /** How it ended. */
+  readonly ended?: string;
+}
+
+interface Kept {
+  readonly recipe: Recipe;
+  child: ChildProcess | null;
+  ended: string;
 }
 
 export class LabProcesses {
-  readonly #running = new Map<string, LabProcess>();
-  readonly #onExit: (process: LabProcess, detail: string) => void;
+  readonly #kept = new Map<string, Kept>();
+  readonly #onEnd: (recipe: Recipe, detail: string) => void;
 
-  constructor(onExit: (process: LabProcess, detail: string) => void) {
-    this.#onExit = onExit;
+  /** `onEnd` hears of what ended by itself. */
+  constructor(onEnd: (recipe: Recipe, detail: string) => void) {
+    this.#onEnd = onEnd;
   }
 
-  /** `netns` is a path; absent = the lab's own namespace. */
-  start(
-    name: string,
-    args: readonly string[],
-    netns: string | undefined,
-    env: Readonly<Record<string, string>>,
-  ): LabProcess {
-    const command = margayCommand(...args);
-    const argv =
-      netns === undefined
-        ? [command.program, ...command.args]
-        : ["nsenter", `--net=${netns}`, "--", command.program, ...command.args];
-    const logFile = `${LAB_DIR}/${name}.log`;
-    const log = openSync(logFile, "a");
-    const child = spawn(argv[0] ?? "", argv.slice(1), {
+  start(recipe: Recipe): ChildProcess {
+    const kept: Kept = { recipe, child: null, ended: "" };
+    this.#kept.set(keyOf(recipe), kept);
+    return this.#spawn(kept);
+  }
+
+  #spawn(kept: Kept): ChildProcess {
+    const { recipe } = kept;
+    const file = logFileOf(recipe);
+    mkdirSync(dirname(file), { recursive: true });
+    const log = openSync(file, "a");
+    const child = spawn(recipe.argv[0] ?? "", recipe.argv.slice(1), {
       stdio: ["ignore", log, log],
-      env: { ...process.env, ...env },
+      env: { ...process.env, ...recipe.env },
     });
     closeSync(log);
-    const started: LabProcess = { name, child, logFile };
-    this.#running.set(name, started);
-    child.once("error", (error) => this.#ended(started, error.message));
-    child.once("exit", (code, signal) =>
-      this.#ended(started, signal === null ? `exit ${code ?? "?"}` : signal),
+    kept.child = child;
+    kept.ended = "";
+    const ended = (detail: string): void => {
+      if (kept.child !== child) return;
+      kept.child = null;
+      kept.ended = detail;
+      if (this.#kept.get(keyOf(recipe)) === kept) this.#onEnd(recipe, detail);
+    };
+    child.once("error", (error) => ended(error.message));
+    child.once("exit", (code, signal) => ended(signal ?? `exit ${code ?? "?"}`));
+    return child;
+  }
+
+  list(): ProcessState[] {
+    return [...this.#kept.values()].map(({ recipe: { machine, process: name }, child, ended }) =>
+      child?.pid === undefined
+        ? { machine, process: name, ended }
+        : { machine, process: name, pid: child.pid },
     );
-    return started;
   }
 
-  #ended(ended: LabProcess, detail: string): void {
-    if (this.#running.get(ended.name) !== ended) return;
-    this.#running.delete(ended.name);
-    this.#onExit(ended, detail);
+  /** SIGKILL, and their end awaited; all of the machine's without a name. Returns the names of those that ran. */
+  async kill(machine: string, name?: string): Promise<string[]> {
+    const wanted = this.#of(machine).filter(
+      ({ recipe, child }) => child !== null && (name === undefined || recipe.process === name),
+    );
+    await Promise.all(
+      wanted.map(async (kept) => {
+        const { child } = kept;
+        kept.child = null;
+        kept.ended = "killed";
+        const { promise, resolve } = Promise.withResolvers<void>();
+        child?.once("exit", () => resolve());
+        child?.kill("SIGKILL");
+        await promise;
+      }),
+    );
+    return wanted.map(({ recipe }) => recipe.process);
   }
 
-  list(): { readonly name: string; readonly pid: number }[] {
-    return [...this.#running.values()].map(({ name, child }) => ({ name, pid: child.pid ?? 0 }));
+  /** Starts what does not run. Returns the names. */
+  revive(machine: string): string[] {
+    const gone = this.#of(machine).filter(({ child }) => child === null);
+    for (const kept of gone) this.#spawn(kept);
+    return gone.map(({ recipe }) => recipe.process);
+  }
+
+  async remove(machine: string): Promise<void> {
+    await this.kill(machine);
+    for (const { recipe } of this.#of(machine)) this.#kept.delete(keyOf(recipe));
+  }
+
+  #of(machine: string): Kept[] {
+    return [...this.#kept.values()].filter(({ recipe }) => recipe.machine === machine);
+  }
+
+  machines(): string[] {
+    return [...new Set([...this.#kept.values()].map(({ recipe }) => recipe.machine))];
   }
 
   /** Forgets them, so that their end is no news, and asks them to stop. */
   stopAll(): void {
-    const all = [...this.#running.values()];
-    this.#running.clear();
-    for (const { child } of all) child.kill("SIGTERM");
+    const all = [...this.#kept.values()];
+    this.#kept.clear();
+    for (const { child } of all) child?.kill("SIGTERM");
   }
+}
+
+function keyOf({ machine, process: name }: Recipe): string {
+  return `${machine}/${name}`;
+}
+
+export function logFileOf({ machine, process: name }: Pick<Recipe, "machine" | "process">): string {
+  return `${LAB_DIR}/log/${machine}/${name}.log`;
 }
 
 /** The end of a process's log, for an error message. */

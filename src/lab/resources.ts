@@ -1,5 +1,9 @@
-/** The v3 objects of a lab: what an orchestrator would write for its host and workloads, then the file's own. */
-import { bareAddress, interfaceOf, isIpv6, macOf, single } from "./topology.ts";
+/** The v3 objects of a lab: what an orchestrator would write for its hosts and workloads, then the file's own. */
+import { spawn } from "node:child_process";
+import { systemError } from "#std";
+import { nodeResource } from "./host.ts";
+import { interfaceOf, macOf, single } from "./names.ts";
+import { margayCommand } from "./sandbox.ts";
 import type { LabSpec, LabWorkload } from "./spec.ts";
 
 interface V3 {
@@ -15,13 +19,10 @@ interface V3 {
 
 const apiVersion = "projectcalico.org/v3";
 
+/** All but the workloads' endpoints, which need addresses first. */
 export function labResources(spec: LabSpec): readonly unknown[] {
   const given = new Set(spec.resources.map((resource) => identity(resource as V3)));
-  const made = [
-    node(spec),
-    ...profiles(spec),
-    ...spec.workloads.map((workload) => endpoint(spec, workload)),
-  ];
+  const made = [...spec.hosts.map((host) => nodeResource(host) as V3), ...profiles(spec.workloads)];
   return [...made.filter((resource) => !given.has(identity(resource))), ...spec.resources];
 }
 
@@ -29,29 +30,9 @@ function identity(resource: V3): string {
   return `${resource.kind}/${resource.metadata?.namespace ?? ""}/${resource.metadata?.name ?? ""}`;
 }
 
-function node(spec: LabSpec): V3 {
-  const ipv4 = spec.host.addresses.find((address) => !isIpv6(address));
-  const ipv6 = spec.host.addresses.find(isIpv6);
-  return {
-    apiVersion,
-    kind: "Node",
-    metadata: { name: spec.host.name },
-    spec: {
-      bgp: {
-        ...(ipv4 === undefined ? {} : { ipv4Address: ipv4 }),
-        ...(ipv6 === undefined ? {} : { ipv6Address: ipv6 }),
-      },
-      addresses: spec.host.addresses.map((address) => ({
-        address: bareAddress(address),
-        type: "InternalIP",
-      })),
-    },
-  };
-}
-
 /** As Kubernetes namespaces come with Calico: everything is allowed until a policy selects the workload. */
-function profiles(spec: LabSpec): V3[] {
-  return [...new Set(spec.workloads.map((workload) => workload.namespace))].map((namespace) => ({
+export function profiles(workloads: readonly LabWorkload[]): V3[] {
+  return [...new Set(workloads.map((workload) => workload.namespace))].map((namespace) => ({
     apiVersion,
     kind: "Profile",
     metadata: { name: `kns.${namespace}` },
@@ -63,18 +44,22 @@ function profiles(spec: LabSpec): V3[] {
   }));
 }
 
-function endpoint(spec: LabSpec, workload: LabWorkload): V3 {
+export function endpointName({ host, name }: LabWorkload): string {
   const escape = (segment: string): string => segment.replaceAll("-", "--");
+  return `${escape(host)}-k8s-${escape(name)}-eth0`;
+}
+
+export function endpoint(workload: LabWorkload): V3 {
   return {
     apiVersion,
     kind: "WorkloadEndpoint",
     metadata: {
-      name: `${escape(spec.host.name)}-k8s-${escape(workload.name)}-eth0`,
+      name: endpointName(workload),
       namespace: workload.namespace,
       labels: workload.labels,
     },
     spec: {
-      node: spec.host.name,
+      node: workload.host,
       orchestrator: "k8s",
       pod: workload.name,
       endpoint: "eth0",
@@ -85,4 +70,29 @@ function endpoint(spec: LabSpec, workload: LabWorkload): V3 {
       profiles: [...workload.profiles],
     },
   };
+}
+
+/** Through the same command that a user types, so that the lab proves it. */
+export function applyResources(
+  resources: readonly unknown[],
+  storeEnv: Readonly<Record<string, string>>,
+): Promise<void> {
+  const { program, args } = margayCommand("apply", "-f", "-");
+  const child = spawn(program, args, {
+    stdio: ["pipe", "ignore", "pipe"],
+    env: { ...process.env, ...storeEnv },
+  });
+  let complaint = "";
+  child.stderr.on("data", (chunk: Buffer) => {
+    complaint += chunk.toString();
+  });
+  child.stdin.end(resources.map((resource) => JSON.stringify(resource)).join("\n---\n"));
+  return new Promise((resolve, reject) => {
+    child.once("error", reject);
+    child.once("exit", (code) => {
+      if (code === 0) return resolve();
+      const message = `the lab's resources were refused:\n${complaint.trim()}`;
+      reject(systemError("lab-resources", message));
+    });
+  });
 }

@@ -1,30 +1,32 @@
 /**
- * The first process inside the sandbox: builds the wires, starts the store, the agent and the
- * probers, applies the resources, then measures: once, or until it is told to stop.
+ * The first process inside the sandbox: builds the world, starts everything in it, then measures: once,
+ * or until it is told to stop, while the control socket takes orders.
  */
-import { spawn, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync } from "node:fs";
 import { Socket } from "node:net";
-import { embeddedSocketPath, openDatastore, type Datastore } from "#datastore";
-import { messageOf, systemError } from "#std";
-import { serveControl, type LabStatus } from "./control.ts";
-import { describeSurprise, drawMatrix, measure, peersOf, surprises, type Cell } from "./matrix.ts";
+import { setTimeout as delay } from "node:timers/promises";
+import { embeddedSocketPath } from "#datastore";
+import { messageOf, systemError, unreachable } from "#std";
+import { serveControl, type Change, type ControlRequest, type LabStatus } from "./control.ts";
+import { READINESS } from "./host.ts";
+import { describeSurprise, measure, surprises, type Cell } from "./matrix.ts";
+import { interfaceOf, LAB_DIR, STORE_DIR } from "./names.ts";
+import { observeHost, type HostView } from "./observe.ts";
 import { Probers } from "./probers.ts";
-import { LabProcesses, logTail } from "./processes.ts";
-import { labResources } from "./resources.ts";
-import { LAB_DIR, margayCommand } from "./sandbox.ts";
+import { LabProcesses, logFileOf, logTail } from "./processes.ts";
 import type { LabSpec } from "./spec.ts";
-import { buildTopology, interfaceOf, netnsPath } from "./topology.ts";
-import { LiveView, Progress } from "./view.ts";
+import { storeEnvironment } from "./store.ts";
+import { drawStatus, LiveView, Progress } from "./view.ts";
+import { World } from "./world.ts";
 
-export const STORE_DIR = `${LAB_DIR}/store`;
-const HEALTH_PORT = 9099;
 /** A connection that has no answer by then counts as denied; a veth pair answers in well under a millisecond. */
 const PROBE_TIMEOUT_MS = 400;
-const READY_TIMEOUT_MS = 30_000;
-/** A denied cell must stay what it is for a moment: the agent may still be applying. */
-const ONCE_TIMEOUT_MS = 10_000;
+const READY_TIMEOUT_MS = 60_000;
+/** Sessions and the agents may still be at work: what differs gets this long to become as expected. */
+const ONCE_TIMEOUT_MS = 30_000;
 const ROUND_INTERVAL_MS = 500;
+const OBSERVE_INTERVAL_MS = 1000;
 
 export interface RunOptions {
   readonly once: boolean;
@@ -56,26 +58,17 @@ function whenToldToStop(): Promise<void> {
   });
 }
 
-/** `lab down` ends a lab as a signal does, in whatever it is doing. */
-function stopSelf(): unknown {
-  process.kill(process.pid, "SIGTERM");
-  return { stopping: true };
-}
-
 class Lab {
   ready = false;
   readonly #spec: LabSpec;
   readonly #startedAt = performance.now();
-  readonly #processes = new LabProcesses((ended, detail) => {
-    this.#failures.push(
-      `${ended.name} ended (${detail}); the end of its log:\n${logTail(ended.logFile)}`,
-    );
-  });
   readonly #failures: string[] = [];
   readonly #aborter = new AbortController();
-  #probers: Probers | null = null;
-  #store: Datastore | null = null;
+  readonly #probers = new Probers();
+  #world: World | null = null;
   #cells: readonly Cell[] = [];
+  #hosts: readonly HostView[] = [];
+  #observedAt = Number.NEGATIVE_INFINITY;
   #rounds = 0;
   #lastChange = "";
   #wake: () => void = () => {};
@@ -88,43 +81,52 @@ class Lab {
     const progress = new Progress(process.stderr);
     privateRun();
     progress.step("building namespaces and wires");
-    buildTopology(this.#spec);
-    const control = serveControl((request) =>
-      request.op === "status" ? this.status() : stopSelf(),
-    );
-    control.unref();
-    progress.step("starting the datastore");
-    this.#processes.start("datastore", ["datastore", "--data-dir", STORE_DIR], undefined, {});
-    const probers = Probers.start(peersOf(this.#spec));
-    // Before anybody else opens the store: who comes first owns it.
-    await this.#until(
-      () => Promise.resolve(existsSync(embeddedSocketPath(STORE_DIR))),
-      "the datastore does not listen",
-    );
-    progress.step("applying the resources");
-    await applyResources(this.#spec);
-    progress.step("starting the agent");
-    this.#processes.start("felix", ["felix", "--reexec"], netnsPath(this.#spec.host.name), {
-      DATASTORE_TYPE: "embedded",
-      MARGAY_DATA_DIR: STORE_DIR,
-      FELIX_FELIXHOSTNAME: this.#spec.host.name,
-      FELIX_HEALTHENABLED: "true",
-      FELIX_HEALTHPORT: String(HEALTH_PORT),
-      FELIX_LOGFILEPATH: "none",
+    const processes = new LabProcesses((ended, detail) => {
+      const log = logTail(logFileOf(ended));
+      this.#failures.push(
+        `${ended.process} of ${ended.machine} ended (${detail}); the end of its log:\n${log}`,
+      );
     });
-    this.#probers = await probers;
-    progress.step("waiting for the agent to be ready");
-    await this.#until(() => this.#agentReady(), "the agent does not become ready");
-    await this.#watchStore();
+    const world = new World(this.#spec, processes);
+    this.#world = world;
+    serveControl((request) => this.#obey(request)).unref();
+    progress.step("starting the datastore");
+    world.startStore();
+    await this.#until(() => this.#storeAnswers(world), "the datastore does not answer");
+    progress.step("applying the resources");
+    await world.applyResources();
+    progress.step("giving workloads their addresses");
+    await world.addWorkloads(this.#spec.workloads, true);
+    progress.step("starting hosts and routers");
+    const probers = Promise.all(world.peers().map((peer) => this.#probers.add(peer)));
+    await Promise.all([
+      probers,
+      world.startRouters(),
+      ...world.hosts.map((host) => world.startHost(host)),
+    ]);
+    progress.step("waiting for the agents to be ready");
+    await this.#until(() => this.#agentsReady(world), "not all agents become ready");
+    await this.#watchStore(world);
     progress.done();
     this.ready = true;
   }
 
-  #agentReady(): Promise<boolean> {
-    return (
-      this.#probers?.httpOk(this.#spec.host.name, HEALTH_PORT, "/readiness", 1000) ??
-      Promise.resolve(false)
+  async #storeAnswers(world: World): Promise<boolean> {
+    // Nobody may open the embedded store before its server: who comes first owns it.
+    if (this.#spec.etcdMembers === 0 && !existsSync(embeddedSocketPath(STORE_DIR))) return false;
+    const store = await world.openStore();
+    return store.get("/lab").then(
+      () => true,
+      () => false,
     );
+  }
+
+  async #agentsReady(world: World): Promise<boolean> {
+    const { port, path } = READINESS;
+    const ready = await Promise.all(
+      world.hosts.map(({ name }) => this.#probers.httpOk(name, port, path, 1000)),
+    );
+    return ready.every(Boolean);
   }
 
   /** Polls until true; a process that died, or the deadline, is an error with the end of its log. */
@@ -134,9 +136,9 @@ class Lab {
       const failure = this.#failures[0];
       if (failure !== undefined) throw systemError("lab-process", failure);
       if (performance.now() > deadline) {
-        const logs = this.#processes
-          .list()
-          .map(({ name }) => `--- ${name}\n${logTail(`${LAB_DIR}/${name}.log`)}`);
+        const logs = (this.#world?.processes.list() ?? []).map(
+          (one) => `--- ${one.machine} ${one.process}\n${logTail(logFileOf(one))}`,
+        );
         throw systemError(
           "lab-timeout",
           `${complaint} within ${READY_TIMEOUT_MS / 1000} s\n${logs.join("\n")}`,
@@ -147,31 +149,80 @@ class Lab {
   }
 
   /** A change in the store starts the next round at once and names itself in the heading. */
-  async #watchStore(): Promise<void> {
-    this.#store = await openDatastore({ type: "embedded", embedded: { dataDir: STORE_DIR } });
-    const { revision } = await this.#store.list("/calico/resources/v3/");
-    const watch = this.#store.watch("/calico/resources/v3/", revision + 1, this.#aborter.signal);
+  async #watchStore(world: World): Promise<void> {
+    const prefix = "/calico/resources/v3/";
+    const { revision } = await world.store.list(prefix);
+    const watch = world.store.watch(prefix, revision + 1, this.#aborter.signal);
     void (async () => {
       try {
         for await (const batch of watch) {
           for (const event of batch.events) {
             const key = event.type === "put" ? event.kv.key : event.key;
-            this.#lastChange = `${event.type} ${key.replace("/calico/resources/v3/projectcalico.org/", "")}`;
+            this.#lastChange = `${event.type} ${key.replace(`${prefix}projectcalico.org/`, "")}`;
           }
           if (batch.events.length > 0) this.#wake();
         }
       } catch (error) {
-        this.#failures.push(`the watch on the datastore ended: ${messageOf(error)}`);
+        // With its datastore killed the lab goes on; only the heading does not follow.
+        this.#lastChange = `unknown: the watch on the datastore ended: ${messageOf(error)}`;
       }
     })();
   }
 
+  async #obey(request: ControlRequest): Promise<unknown> {
+    if (request.op === "status") return this.status();
+    if (request.op === "stop") {
+      // As a signal does, in whatever the lab is doing.
+      process.kill(process.pid, "SIGTERM");
+      return {};
+    }
+    const world = this.#world;
+    if (world === null || !this.ready)
+      throw systemError("lab-starting", "the lab is still starting");
+    const done = await this.#change(world, request);
+    this.#observedAt = Number.NEGATIVE_INFINITY;
+    this.#wake();
+    return done;
+  }
+
+  async #change(world: World, request: Change): Promise<unknown> {
+    switch (request.op) {
+      case "kill":
+        return world.kill(request.machine, request.process);
+      case "cut":
+        return world.cut(request.name);
+      case "heal":
+        return world.heal(request.name);
+      case "add-host": {
+        const host = await world.addHost(request.name, request.subnet);
+        await this.#probers.add(host);
+        return host;
+      }
+      case "remove-host": {
+        const gone = world.workloads.filter((one) => one.host === request.name && one.probed);
+        for (const { name } of [...gone, { name: request.name }]) await this.#probers.remove(name);
+        return world.removeHost(request.name);
+      }
+      case "add-workloads": {
+        const added = await world.addNumbered(request.host, request.count, request.listen);
+        for (const one of added) if (one.probed) await this.#probers.add(one);
+        return added;
+      }
+      default:
+        return unreachable(request);
+    }
+  }
+
   async #round(): Promise<readonly Cell[]> {
-    const probers = this.#probers;
-    if (probers === null) return [];
-    this.#cells = await measure(this.#spec, (from, targets) =>
-      probers.probe(from, targets, PROBE_TIMEOUT_MS),
+    const world = this.#world;
+    if (world === null) return [];
+    this.#cells = await measure(world.peers(), this.#spec.expect, (from, targets) =>
+      this.#probers.probe(from, targets, PROBE_TIMEOUT_MS),
     );
+    if (performance.now() - this.#observedAt > OBSERVE_INTERVAL_MS) {
+      this.#observedAt = performance.now();
+      this.#hosts = await Promise.all(world.hosts.map(({ name }) => observeHost(name)));
+    }
     this.#rounds += 1;
     return this.#cells;
   }
@@ -184,19 +235,18 @@ class Lab {
       cells = await this.#round();
     }
     const wrong = surprises(cells);
-    if (options.json) {
-      process.stdout.write(
-        `${JSON.stringify({ name: this.#spec.name, asExpected: wrong.length === 0, cells }, null, 2)}\n`,
-      );
-    } else {
-      process.stdout.write(`${drawMatrix(cells, { colour: process.stdout.isTTY })}\n`);
-    }
+    const status = this.status();
+    const { name, hosts } = status;
+    const text = options.json
+      ? JSON.stringify({ name, asExpected: wrong.length === 0, cells, hosts }, null, 2)
+      : drawStatus(status, process.stdout.isTTY);
+    process.stdout.write(`${text}\n`);
     for (const cell of wrong) process.stderr.write(`${describeSurprise(cell)}\n`);
     return wrong.length === 0 ? 0 : 1;
   }
 
   async live(stopped: Promise<void>): Promise<number> {
-    const view = new LiveView(process.stdout, this.#spec);
+    const view = new LiveView(process.stdout);
     const ending = new AbortController();
     const end = (): void => {
       ending.abort();
@@ -207,15 +257,9 @@ class Lab {
     try {
       while (!ending.signal.aborted) {
         const started = performance.now();
-        const cells = await this.#round();
-        const failure = this.#failures[0];
-        if (failure !== undefined) throw systemError("lab-process", failure);
-        view.show({
-          cells,
-          number: this.#rounds,
-          tookMs: performance.now() - started,
-          lastChange: this.#lastChange,
-        });
+        await this.#round();
+        const tookMs = performance.now() - started;
+        view.show({ status: this.status(), tookMs, lastChange: this.#lastChange });
         if (!ending.signal.aborted) await this.#pause();
       }
     } finally {
@@ -236,31 +280,32 @@ class Lab {
   }
 
   status(): LabStatus {
-    const plain = [this.#spec.host, ...this.#spec.outside].map(({ name, addresses }) => ({
-      name,
-      addresses,
-    }));
-    const workloads = this.#spec.workloads.map((w) => ({
-      name: w.name,
-      addresses: w.addresses,
-      interface: interfaceOf(w),
+    const world = this.#world;
+    const stations = [...this.#spec.routers, ...(world?.hosts ?? []), ...this.#spec.outside];
+    const workloads = (world?.workloads ?? []).map((one) => ({
+      name: one.name,
+      addresses: one.addresses,
+      interface: interfaceOf(one),
+      host: one.host,
     }));
     return {
       name: this.#spec.name,
       ready: this.ready,
+      environment: storeEnvironment(this.#spec.etcdMembers),
       uptimeSeconds: Math.round((performance.now() - this.#startedAt) / 1000),
       rounds: this.#rounds,
-      processes: this.#processes.list(),
-      peers: [...plain, ...workloads],
+      processes: world?.processes.list() ?? [],
+      wires: world?.wires.list() ?? [],
+      hosts: this.#hosts,
+      peers: [...stations.map(({ name, addresses }) => ({ name, addresses })), ...workloads],
       cells: this.#cells,
     };
   }
 
   async stop(): Promise<void> {
     this.#aborter.abort();
-    this.#processes.stopAll();
-    await this.#probers?.close();
-    await this.#store?.close();
+    await this.#probers.close();
+    await this.#world?.close();
   }
 }
 
@@ -272,38 +317,5 @@ function privateRun(): void {
   if (mounted.status !== 0)
     throw systemError("lab-sandbox", `mount tmpfs on /run: ${mounted.stderr.trim()}`);
   mkdirSync(LAB_DIR, { recursive: true, mode: 0o700 });
-}
-
-/** Through the same command that a user types, so that the lab proves it. */
-function applyResources(spec: LabSpec): Promise<void> {
-  const { program, args } = margayCommand("apply", "-f", "-");
-  const child = spawn(program, args, {
-    stdio: ["pipe", "ignore", "pipe"],
-    env: { ...process.env, DATASTORE_TYPE: "embedded", MARGAY_DATA_DIR: STORE_DIR },
-  });
-  let complaint = "";
-  child.stderr.on("data", (chunk: Buffer) => {
-    complaint += chunk.toString();
-  });
-  child.stdin.end(
-    labResources(spec)
-      .map((resource) => JSON.stringify(resource))
-      .join("\n---\n"),
-  );
-  return new Promise((resolve, reject) => {
-    child.once("error", reject);
-    child.once("exit", (code) => {
-      if (code === 0) resolve();
-      else
-        reject(
-          systemError("lab-resources", `the lab's resources were refused:\n${complaint.trim()}`),
-        );
-    });
-  });
-}
-
-function delay(ms: number): Promise<void> {
-  return new Promise((resolve) => {
-    setTimeout(resolve, ms);
-  });
+  mkdirSync("/run/netns", { recursive: true });
 }

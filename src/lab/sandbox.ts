@@ -8,12 +8,11 @@
  */
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
-import { systemError } from "#std";
+import { systemError, unreachable } from "#std";
 
 const MAIN = fileURLToPath(new URL("../../bin/main.mjs", import.meta.url));
-/** The private tmpfs of the lab, as seen from inside. */
-export const LAB_DIR = "/run/margay";
 /** How a lab's first process is told from others in /proc. */
 const MARK = "lab-init";
 
@@ -27,15 +26,19 @@ export function margayCommand(...args: readonly string[]): {
   };
 }
 
-/** Says what this machine lacks for a lab; empty when all is there. */
-export function missingForLab(): readonly string[] {
+export type Program = readonly [name: string, debianPackage: string];
+
+const PROGRAMS: readonly Program[] = [
+  ["unshare", "util-linux"],
+  ["nsenter", "util-linux"],
+  ["ip", "iproute2"],
+  ["mount", "mount"],
+];
+
+/** Says what this machine lacks for a lab, and for these programs beside; empty when all is there. */
+export function missingForLab(more: readonly Program[]): readonly string[] {
   const missing: string[] = [];
-  for (const [program, debianPackage] of [
-    ["unshare", "util-linux"],
-    ["nsenter", "util-linux"],
-    ["ip", "iproute2"],
-    ["mount", "mount"],
-  ] as const) {
+  for (const [program, debianPackage] of [...PROGRAMS, ...more]) {
     if (spawnSync("which", [program], { env: searchPath() }).status !== 0)
       missing.push(`${program} (Debian package ${debianPackage})`);
   }
@@ -76,9 +79,10 @@ function isRoot(): boolean {
   return process.geteuid?.() === 0;
 }
 
-/** An ordinary user's PATH often lacks sbin, where `ip` lives. */
+/** An ordinary user's PATH often lacks sbin, where `ip` lives; and commands in the lab may call `margay`. */
 export function searchPath(): NodeJS.ProcessEnv {
-  return { ...process.env, PATH: `${process.env["PATH"] ?? ""}:/usr/local/sbin:/usr/sbin:/sbin` };
+  const more = ["/usr/local/sbin", "/usr/sbin", "/sbin", dirname(MAIN)];
+  return { ...process.env, PATH: [process.env["PATH"] ?? "", ...more].join(":") };
 }
 
 function unshareFlags(): string[] {
@@ -151,26 +155,26 @@ export function pathInLab(lab: RunningLab, path: string): string {
   return `/proc/${lab.pid}/root${path}`;
 }
 
+/** Where a command runs: the lab's own namespaces, those of a peer, or those of a host. */
+export type Place =
+  | { readonly kind: "lab" }
+  | { readonly kind: "peer"; readonly netns: string }
+  | { readonly kind: "host"; readonly enter: readonly string[] };
+
 /** The command that enters the lab's namespaces, for `lab exec`. */
-export function enterCommand(
-  lab: RunningLab,
-  netns: string | undefined,
-  command: readonly string[],
-): string[] {
+export function enterCommand(lab: RunningLab, place: Place, command: readonly string[]): string[] {
   const user = isRoot() ? [] : ["-U", "--preserve-credentials"];
-  const net = netns === undefined ? ["-n"] : [];
-  const inside =
-    netns === undefined ? [...command] : ["nsenter", `--net=${netns}`, "--", ...command];
-  return [
-    "nsenter",
-    "-t",
-    String(lab.pid),
-    ...user,
-    ...net,
-    "-m",
-    "-p",
-    `--wdns=${process.cwd()}`,
-    "--",
-    ...inside,
-  ];
+  const here = `--wdns=${process.cwd()}`;
+  const net = place.kind === "lab" ? ["-n"] : [];
+  const outer = ["nsenter", "-t", String(lab.pid), ...user, ...net, "-m", "-p", here, "--"];
+  switch (place.kind) {
+    case "lab":
+      return [...outer, ...command];
+    case "peer":
+      return [...outer, "nsenter", `--net=${place.netns}`, "--", ...command];
+    case "host":
+      return [...outer, ...place.enter, here, "--", ...command];
+    default:
+      return unreachable(place);
+  }
 }

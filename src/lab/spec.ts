@@ -1,29 +1,69 @@
 /**
- * The lab file: one host, its workloads, peers outside, the resources to apply and what is expected
- * of the connectivity matrix. Parsed strictly: an unknown field or a bad value is an error with its
- * position, and nothing is started.
+ * The lab file: subnets and routers, hosts on them, workloads, peers outside, the resources to apply
+ * and what is expected of the connectivity matrix. Parsed strictly: an unknown field or a bad value is
+ * an error with its position, and nothing is started. A file with one host needs no subnets: `host` is
+ * short for `hosts` with one entry, and who names no subnet is on the first.
  */
 import { readFileSync } from "node:fs";
 import { LineCounter, parseDocument, type Document } from "yaml";
-import { z } from "zod";
+import type { z } from "zod";
+import { addToIp, formatIp, parseCidr } from "#ip";
 import { inputError } from "#std";
+import { checkSpec } from "./spec-checks.ts";
+import { EXPECTATION, labSchema, type StationFields } from "./spec-schema.ts";
 
 export interface Listen {
   readonly protocol: "tcp" | "udp";
   readonly port: number;
 }
 
+/** Whoever takes part in the matrix. */
 export interface LabPeer {
   readonly name: string;
-  /** CIDR text; the first of a family is what others connect to. */
+  /** With or without a prefix; the first of a family is what others connect to. */
   readonly addresses: readonly string[];
   readonly listen: readonly Listen[];
 }
 
+export interface LabLink {
+  readonly subnet: string;
+  /** With the subnet's prefix. */
+  readonly addresses: readonly string[];
+  /** Of packets, in each direction. */
+  readonly lossPercent: number;
+  /** In each direction; absent = as fast as it goes. */
+  readonly rateBytes?: number;
+}
+
+/** Whoever has links of its own. */
+export interface LabStation extends LabPeer {
+  readonly links: readonly LabLink[];
+}
+
+export interface LabHost extends LabStation {
+  readonly labels: Readonly<Record<string, string>>;
+  readonly asNumber?: number;
+  /** For its `margay` processes. */
+  readonly env: Readonly<Record<string, string>>;
+}
+
+export interface LabRouter extends LabStation {
+  readonly bgp?: {
+    readonly daemon: "frr" | "gobgp";
+    readonly asNumber: number;
+    /** Of the hosts; default 64512. */
+    readonly peerAsNumber: number;
+    readonly announces: readonly string[];
+  };
+}
+
 export interface LabWorkload extends LabPeer {
+  readonly host: string;
   readonly namespace: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly profiles: readonly string[];
+  /** Names of pools that IPAM takes its addresses from; empty = whichever it may use. */
+  readonly pools: readonly string[];
 }
 
 /** `from -> to proto:port`, `*` for any; the last matching line decides, else `default`. */
@@ -37,56 +77,23 @@ export interface Expectation {
 
 export interface LabSpec {
   readonly name: string;
-  readonly host: LabPeer;
-  readonly outside: readonly LabPeer[];
+  /** Members of the etcd cluster; 0 = the embedded store. */
+  readonly etcdMembers: number;
+  readonly subnets: readonly string[];
+  readonly routers: readonly LabRouter[];
+  readonly hosts: readonly LabHost[];
+  readonly outside: readonly LabStation[];
+  /** Those without addresses get them from IPAM. */
   readonly workloads: readonly LabWorkload[];
   readonly resources: readonly unknown[];
   readonly expect?: { readonly default: boolean; readonly lines: readonly Expectation[] };
 }
 
-const name = z
-  .string()
-  .regex(
-    /^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$/,
-    "lower-case letters, digits and '-', at most 32",
-  );
-const listen = z
-  .string()
-  .regex(/^(?:tcp|udp):\d{1,5}$/, "tcp:PORT or udp:PORT")
-  .transform((text): Listen => {
-    const [protocol, port] = text.split(":");
-    return { protocol: protocol === "udp" ? "udp" : "tcp", port: Number(port) };
-  })
-  .refine((value) => value.port >= 1 && value.port <= 65535, "a port is 1 to 65535");
-const peer = z.strictObject({
-  name,
-  addresses: z.array(z.string()).min(1),
-  listen: z.array(listen).default([]),
-});
-const workload = peer.extend({
-  namespace: name.default("default"),
-  labels: z.record(z.string(), z.string()).default({}),
-  profiles: z.array(z.string()).optional(),
-});
-const EXPECTATION = /^\s*(\S+)\s*->\s*(\S+)\s+(\*|(?:tcp|udp):\d{1,5})(?:\s+v([46]))?\s*$/;
-const expectation = z
-  .string()
-  .regex(EXPECTATION, "'FROM -> TO tcp:PORT', with * for any and v4 or v6 at the end");
-const labSchema = z.strictObject({
-  kind: z.literal("Lab"),
-  name,
-  host: peer,
-  outside: z.array(peer).default([]),
-  workloads: z.array(workload).min(1),
-  resources: z.array(z.looseObject({ kind: z.string() })).default([]),
-  expect: z
-    .strictObject({
-      default: z.enum(["allow", "deny"]).default("deny"),
-      allow: z.array(expectation).default([]),
-      deny: z.array(expectation).default([]),
-    })
-    .optional(),
-});
+/** A complaint about the file: where, and what to do. */
+export interface SpecFault {
+  readonly path: readonly PropertyKey[];
+  readonly message: string;
+}
 
 export function readLabSpec(path: string): LabSpec {
   let text: string;
@@ -96,9 +103,7 @@ export function readLabSpec(path: string): LabSpec {
     throw inputError(
       "no-such-file",
       `${path}: cannot be read: give the path of a lab file, e.g. examples/one-host.yaml`,
-      {
-        cause: error,
-      },
+      { cause: error },
     );
   }
   return parseLabSpec(text, path);
@@ -111,35 +116,90 @@ export function parseLabSpec(text: string, path: string): LabSpec {
     (error) => `${path}:${place(lines, error.pos[0])}: ${error.message.split("\n")[0]}`,
   );
   if (faults.length > 0) throw inputError("bad-lab-file", faults.join("\n"));
-  const parsed = labSchema.safeParse(document.toJS());
-  if (!parsed.success) {
-    const messages = parsed.error.issues.map((issue) => {
-      const at = positionOf(document, issue.path);
-      return `${path}:${place(lines, at)}: ${issue.path.join(".") || "the document"}: ${issue.message}`;
+  const refuse = (complaints: readonly SpecFault[]): never => {
+    const messages = complaints.map(({ path: at, message }) => {
+      const where = place(lines, positionOf(document, at));
+      return `${path}:${where}: ${at.join(".") || "the document"}: ${message}`;
     });
     throw inputError("bad-lab-file", messages.join("\n"));
-  }
-  const { expect, ...raw } = parsed.data;
-  const spec: LabSpec = {
-    name: raw.name,
-    host: raw.host,
-    outside: raw.outside,
-    workloads: raw.workloads.map((w) => ({ ...w, profiles: w.profiles ?? [`kns.${w.namespace}`] })),
-    resources: raw.resources,
-    ...(expect === undefined
-      ? {}
-      : {
-          expect: {
-            default: expect.default === "allow",
-            lines: [
-              ...expect.allow.map((line) => parseExpectation(line, true)),
-              ...expect.deny.map((line) => parseExpectation(line, false)),
-            ],
-          },
-        }),
   };
-  checkNames(spec, path);
-  return spec;
+  const parsed = labSchema.safeParse(document.toJS());
+  if (!parsed.success) return refuse(parsed.error.issues);
+  const spec = specOf(parsed.data);
+  const complaints = checkSpec(spec, { shorthand: parsed.data.hosts === undefined });
+  return complaints.length > 0 ? refuse(complaints) : spec;
+}
+
+function specOf(raw: z.infer<typeof labSchema>): LabSpec {
+  const subnets = raw.subnets ?? ["wire"];
+  const first = subnets[0] ?? "wire";
+  const hosts = (raw.hosts ?? (raw.host === undefined ? [] : [raw.host])).map((host) => ({
+    ...stationOf(host, first),
+    labels: host.labels,
+    env: host.env,
+    ...(host.asNumber === undefined ? {} : { asNumber: host.asNumber }),
+  }));
+  return {
+    name: raw.name,
+    etcdMembers: raw.etcd ?? 0,
+    subnets,
+    routers: raw.routers.map((router) => routerOf(router, first)),
+    hosts,
+    outside: raw.outside.map((station) => stationOf(station, first)),
+    workloads: raw.workloads.map((w) => ({
+      ...w,
+      host: w.host ?? hosts[0]?.name ?? "",
+      addresses: w.addresses === "auto" ? [] : w.addresses,
+      profiles: w.profiles ?? [`kns.${w.namespace}`],
+    })),
+    resources: raw.resources,
+    ...(raw.expect === undefined ? {} : { expect: expectOf(raw.expect) }),
+  };
+}
+
+function stationOf(raw: StationFields, firstSubnet: string): LabStation {
+  const { subnet = firstSubnet, addresses, loss, rate } = raw;
+  const given = raw.links ?? [{ subnet, addresses, loss, rate }];
+  return {
+    name: raw.name,
+    listen: raw.listen,
+    addresses: given.flatMap((link) => link.addresses),
+    links: given.map((link) => ({
+      subnet: link.subnet,
+      addresses: link.addresses,
+      lossPercent: link.loss,
+      ...(link.rate === undefined ? {} : { rateBytes: link.rate }),
+    })),
+  };
+}
+
+function routerOf(
+  raw: z.infer<typeof labSchema>["routers"][number],
+  firstSubnet: string,
+): LabRouter {
+  const station = stationOf(raw, firstSubnet);
+  if (raw.bgp === undefined) return station;
+  const own = raw.bgp.announces.map(firstAddressIn);
+  // Others are to reach what it announces: that shows that they have the route.
+  return { ...station, bgp: raw.bgp, addresses: [...own, ...station.addresses] };
+}
+
+/** The address of an announced prefix that the router has itself: its first. */
+function firstAddressIn(prefix: string): string {
+  const cidr = parseCidr(prefix);
+  return formatIp(addToIp(cidr, 1) ?? cidr);
+}
+
+function expectOf(
+  raw: NonNullable<z.infer<typeof labSchema>["expect"]>,
+): NonNullable<LabSpec["expect"]> {
+  return {
+    default: raw.default === "allow",
+    lines: [
+      ...raw.allow.map((line) => parseExpectation(line, true)),
+      ...raw.deny.map((line) => parseExpectation(line, false)),
+    ],
+  };
 }
 
 function parseExpectation(line: string, allow: boolean): Expectation {
@@ -147,24 +207,6 @@ function parseExpectation(line: string, allow: boolean): Expectation {
   const family =
     match?.[4] === undefined ? {} : { family: match[4] === "4" ? (4 as const) : (6 as const) };
   return { from: match?.[1] ?? "", to: match?.[2] ?? "", port: match?.[3] ?? "", allow, ...family };
-}
-
-/** Names are namespaces on one machine, so they are unique; expectations name what exists. */
-function checkNames(spec: LabSpec, path: string): void {
-  const names = [spec.host, ...spec.outside, ...spec.workloads].map((p) => p.name);
-  const twice = names.find((n, index) => names.indexOf(n) !== index);
-  if (twice !== undefined)
-    throw inputError("bad-lab-file", `${path}: two peers are named ${twice}: names must differ`);
-  for (const line of spec.expect?.lines ?? []) {
-    for (const n of [line.from, line.to]) {
-      if (n !== "*" && !names.includes(n)) {
-        throw inputError(
-          "bad-lab-file",
-          `${path}: expect names ${n}, which is not in the file; there are: ${names.join(", ")}`,
-        );
-      }
-    }
-  }
 }
 
 function positionOf(document: Document, path: readonly PropertyKey[]): number {

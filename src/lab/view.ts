@@ -1,6 +1,7 @@
-/** What the person at the terminal sees: progress while starting, then the matrix, redrawn in place. */
-import { drawMatrix, surprises, type Cell } from "./matrix.ts";
-import type { LabSpec } from "./spec.ts";
+/** What the person at the terminal sees: progress while starting, then the lab, redrawn in place. */
+import type { LabStatus } from "./control.ts";
+import { drawNetwork } from "./draw.ts";
+import { drawMatrix, surprises } from "./matrix.ts";
 
 export class Progress {
   readonly #stream: NodeJS.WriteStream;
@@ -24,8 +25,7 @@ export class Progress {
 }
 
 export interface Round {
-  readonly cells: readonly Cell[];
-  readonly number: number;
+  readonly status: LabStatus;
   readonly tookMs: number;
   /** The last datastore key that changed. */
   readonly lastChange: string;
@@ -33,56 +33,61 @@ export interface Round {
 
 export class LiveView {
   readonly #out: NodeJS.WriteStream;
-  readonly #spec: LabSpec;
   #shown = "";
 
-  constructor(out: NodeJS.WriteStream, spec: LabSpec) {
+  constructor(out: NodeJS.WriteStream) {
     this.#out = out;
-    this.#spec = spec;
   }
 
   open(): void {
     if (this.#out.isTTY) this.#out.write("\u001b[?1049h\u001b[?25l");
   }
 
-  /** On a terminal every round; in a pipe only when the matrix differs from the last one printed. */
+  /** On a terminal every round; in a pipe only what differs from what was printed last. */
   show(round: Round): void {
-    const matrix = drawMatrix(round.cells, { colour: this.#out.isTTY });
+    const body = drawStatus(round.status, this.#out.isTTY);
     if (!this.#out.isTTY) {
-      if (matrix !== this.#shown) this.#out.write(`${matrix}\n\n`);
-      this.#shown = matrix;
+      if (body !== this.#shown) this.#out.write(`${body}\n\n`);
+      this.#shown = body;
       return;
     }
-    const text = [...this.#heading(round), "", matrix, "", ...this.#footer()].join("\n");
+    const text = [...heading(round), "", body, "", ...footer(round.status)].join("\n");
     this.#out.write(`\u001b[H${text.replaceAll("\n", "\u001b[K\n")}\u001b[K\u001b[J`);
-  }
-
-  #heading(round: Round): string[] {
-    const bad = surprises(round.cells).length;
-    const verdict =
-      this.#spec.expect === undefined
-        ? ""
-        : bad === 0
-          ? "   as the file expects"
-          : `   ${bad} not as the file expects (!)`;
-    return [
-      `margay lab ${this.#spec.name}   round ${round.number}, ${round.cells.length} connections in ${round.tookMs.toFixed(0)} ms${verdict}`,
-      `last change: ${round.lastChange === "" ? "none yet" : round.lastChange}`,
-    ];
-  }
-
-  #footer(): string[] {
-    const some = this.#spec.workloads[0]?.name ?? this.#spec.host.name;
-    return [
-      "In a second terminal:",
-      "  bin/margay lab ctl get wep -A            any margay command on this lab's datastore",
-      "  bin/margay lab ctl apply -f FILE         change policy and watch the matrix",
-      `  bin/margay lab exec ${some} -- sh           a shell inside ${some}`,
-      "Ctrl-C ends the lab; nothing stays behind.",
-    ];
   }
 
   close(): void {
     if (this.#out.isTTY) this.#out.write("\u001b[?25h\u001b[?1049l");
   }
+}
+
+/** Topology, sessions and routes of several hosts, and the matrix. */
+export function drawStatus(status: LabStatus, colour: boolean): string {
+  const matrix = status.cells.length === 0 ? "no round yet" : drawMatrix(status.cells, { colour });
+  return [...drawNetwork(status), matrix].join("\n");
+}
+
+function heading({ status, tookMs, lastChange }: Round): string[] {
+  const bad = surprises(status.cells).length;
+  const verdict = status.cells.every((cell) => cell.expected === undefined)
+    ? ""
+    : bad === 0
+      ? "   as the file expects"
+      : `   ${bad} not as the file expects (!)`;
+  return [
+    `margay lab ${status.name}   round ${status.rounds}, ${status.cells.length} connections in ${tookMs.toFixed(0)} ms${verdict}`,
+    `last change: ${lastChange === "" ? "none yet" : lastChange}`,
+  ];
+}
+
+function footer({ peers, hosts }: LabStatus): string[] {
+  const some = peers.find((peer) => peer.host !== undefined)?.name ?? peers[0]?.name ?? "";
+  const host = hosts[0]?.name ?? "";
+  return [
+    "In a second terminal:",
+    "  bin/margay lab ctl get wep -A            any margay command on this lab's datastore",
+    "  bin/margay lab ctl apply -f FILE         change policy and watch the matrix",
+    `  bin/margay lab exec ${some} -- sh           a shell inside ${some}`,
+    `  bin/margay lab cut|heal|kill ${host}         a link, a host, one process`,
+    "Ctrl-C ends the lab; nothing stays behind.",
+  ];
 }

@@ -1,12 +1,12 @@
 /** The lab as its user meets it: the command line, a second terminal, an ordinary user, a crash. */
 import assert from "node:assert/strict";
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { setTimeout as delay } from "node:timers/promises";
 import type { Cell } from "../../src/lab/matrix.ts";
+import { margay, processesOf, until } from "../support/lab.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 const MARGAY = join(ROOT, "bin/margay");
@@ -19,16 +19,6 @@ after(() => {
   rmSync(dir, { recursive: true, force: true });
 });
 
-interface Ran {
-  readonly status: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-function margay(...args: readonly string[]): Ran {
-  return spawnSync(MARGAY, args, { encoding: "utf8", cwd: ROOT, timeout: 90_000 });
-}
-
 /** The example under a name of this test's own, so that a lab of the user's is not in the way. */
 function example(name: string, change: (text: string) => string = (text) => text): string {
   const file = join(dir, `${name}.yaml`);
@@ -37,25 +27,6 @@ function example(name: string, change: (text: string) => string = (text) => text
     change(readFileSync(EXAMPLE, "utf8")).replace("name: one-host", `name: ${name}`),
   );
   return file;
-}
-
-function processesOf(name: string): string[] {
-  return readdirSync("/proc").filter((entry) => {
-    if (!/^\d+$/.test(entry)) return false;
-    try {
-      return readFileSync(`/proc/${entry}/cmdline`, "utf8").split("\0").includes(name);
-    } catch {
-      return false;
-    }
-  });
-}
-
-async function until(what: string, done: () => boolean, timeoutMs = 60_000): Promise<void> {
-  const deadline = performance.now() + timeoutMs;
-  while (!done()) {
-    assert.ok(performance.now() < deadline, `timed out: ${what}`);
-    await delay(100);
-  }
 }
 
 function cells(name: string): readonly Cell[] {

@@ -1,0 +1,178 @@
+/**
+ * Stations and the links between them: a network namespace each, a bridge for each subnet, and a veth
+ * pair for each link, whose far end is the bridge's port.
+ *
+ *   [host-a] eth0 ── p0 ─ bridge rack-1 ─ p1 ── eth0 [spine] eth1 ── p2 ─ bridge rack-2 …
+ *      mgmt0 ── m0 ─ bridge mgmt ─ m1 ── mgmt0 [etcd-1]          all bridges are in one namespace of their own
+ *
+ * A link that is cut has its port down: the station sees its carrier go. Loss and rate are nf_tables
+ * on the port, in both directions, since not every kernel has netem.
+ */
+import { inputError } from "#std";
+import { ipBatch, runTool } from "./ip-tool.ts";
+import { isIpv6, MANAGEMENT, netnsOf } from "./names.ts";
+import type { LabLink } from "./spec.ts";
+import type { UnderlayRoute } from "./underlay.ts";
+
+const BRIDGES = "mgy-wire";
+const LO_UP = "link set lo up";
+
+export interface Wire {
+  /** `host-a/rack-1`. */
+  readonly name: string;
+  readonly station: string;
+  readonly subnet: string;
+  /** In the station. */
+  readonly device: string;
+  readonly addresses: readonly string[];
+  readonly lossPercent: number;
+  readonly rateBytes?: number;
+  readonly up: boolean;
+}
+
+export class Wires {
+  readonly #bridges = new Map<string, string>();
+  readonly #wires = new Map<string, Wire & { readonly port: string }>();
+  #ports = 0;
+
+  constructor(subnets: readonly string[]) {
+    addNamespace(BRIDGES);
+    for (const subnet of subnets) {
+      const bridge = `br${this.#bridges.size}`;
+      this.#bridges.set(subnet, bridge);
+      ipBatch(BRIDGES, [
+        `link add ${bridge} type bridge stp_state 0 forward_delay 0`,
+        `link set ${bridge} up`,
+      ]);
+    }
+  }
+
+  list(): readonly Wire[] {
+    return [...this.#wires.values()];
+  }
+
+  /** A namespace of that name. */
+  addStation(station: string, forwards = false): void {
+    addNamespace(netnsOf(station));
+    if (!forwards) return;
+    const on = ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"];
+    runTool("ip", ["netns", "exec", netnsOf(station), "sysctl", "-qw", ...on]);
+  }
+
+  addLink(station: string, link: LabLink): void {
+    const netns = netnsOf(station);
+    const port = `p${this.#ports++}`;
+    const own = this.#of(station).filter((wire) => wire.subnet !== MANAGEMENT).length;
+    const device = link.subnet === MANAGEMENT ? "mgmt0" : `eth${own}`;
+    ipBatch(BRIDGES, [
+      `link add ${port} type veth peer name ${device} netns ${netns}`,
+      `link set ${port} master ${this.#bridges.get(link.subnet) ?? ""}`,
+      `link set ${port} up`,
+    ]);
+    ipBatch(netns, [
+      `link set ${device} up`,
+      ...link.addresses.map((address) => addAddress(address, device)),
+    ]);
+    const name = `${station}/${link.subnet}`;
+    this.#wires.set(name, { ...link, name, station, device, port, up: true });
+    impair(port, link);
+  }
+
+  /** For the lab's own namespace, where commands on the datastore run. */
+  addOwnLink(subnet: string, address: string): void {
+    const port = `p${this.#ports++}`;
+    ipBatch(undefined, [
+      LO_UP,
+      `link add ${subnet} type veth peer name ${port} netns ${BRIDGES}`,
+      `link set ${subnet} up`,
+      addAddress(address, subnet),
+    ]);
+    ipBatch(BRIDGES, [
+      `link set ${port} master ${this.#bridges.get(subnet) ?? ""}`,
+      `link set ${port} up`,
+    ]);
+  }
+
+  #of(station: string): readonly (Wire & { readonly port: string })[] {
+    return [...this.#wires.values()].filter((wire) => wire.station === station);
+  }
+
+  /**
+   * The links that are meant: `host-a/rack-1`, or with a station's name all that it has but the one to
+   * etcd (all of them, if there is no other). Throws `no-such-link`.
+   */
+  named(name: string): readonly Wire[] {
+    const one = this.#wires.get(name);
+    if (one !== undefined) return [one];
+    const all = this.#of(name);
+    const data = all.filter((wire) => wire.subnet !== MANAGEMENT);
+    if (all.length > 0) return data.length > 0 ? data : all;
+    const names = [...this.#wires.keys()].join(", ");
+    throw inputError("no-such-link", `the lab has no link ${name}; there are: ${names}`);
+  }
+
+  ofStation(station: string): readonly Wire[] {
+    return this.#of(station);
+  }
+
+  set(wires: readonly Wire[], up: boolean): void {
+    for (const { name } of wires) {
+      const wire = this.#wires.get(name);
+      if (wire === undefined) continue;
+      ipBatch(BRIDGES, [`link set ${wire.port} ${up ? "up" : "down"}`]);
+      this.#wires.set(name, { ...wire, up });
+    }
+  }
+
+  addRoutes(station: string, routes: readonly UnderlayRoute[]): void {
+    ipBatch(
+      netnsOf(station),
+      routes.map(({ to, via }) => `${isIpv6(via) ? "-6 " : ""}route replace ${to} via ${via}`),
+    );
+  }
+
+  removeStation(station: string): void {
+    for (const wire of this.#of(station)) {
+      this.#wires.delete(wire.name);
+      ipBatch(BRIDGES, [`link del ${wire.port}`]);
+    }
+    removeNamespace(netnsOf(station));
+  }
+}
+
+/** Duplicate address detection costs a second per address and finds nothing here. */
+export function addNamespace(netns: string): void {
+  const quiet = ["net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0"];
+  ipBatch(undefined, [`netns add ${netns}`]);
+  runTool("ip", ["netns", "exec", netns, "sysctl", "-qw", ...quiet]);
+  ipBatch(netns, [LO_UP]);
+}
+
+export function removeNamespace(netns: string): void {
+  ipBatch(undefined, [`netns del ${netns}`]);
+}
+
+export function addAddress(address: string, device: string): string {
+  return `addr add ${address} dev ${device}${isIpv6(address) ? " nodad" : ""}`;
+}
+
+/** What a policer lets through at once: 50 ms of its rate, at least a few full packets. */
+const BURST_SECONDS = 0.05;
+const LEAST_BURST_BYTES = 16_384;
+
+function impair(port: string, { lossPercent, rateBytes }: LabLink): void {
+  const rules: string[] = [];
+  if (lossPercent > 0)
+    rules.push(`numgen random mod 10000 < ${Math.round(lossPercent * 100)} drop`);
+  if (rateBytes !== undefined) {
+    const burst = Math.max(LEAST_BURST_BYTES, Math.round(rateBytes * BURST_SECONDS));
+    rules.push(`limit rate over ${Math.round(rateBytes)} bytes/second burst ${burst} bytes drop`);
+  }
+  if (rules.length === 0) return;
+  const chains = ["ingress", "egress"].map(
+    (hook) =>
+      `chain ${hook} { type filter hook ${hook} device "${port}" priority 0; ${rules.join("; ")}; }`,
+  );
+  const text = `table netdev ${port} { ${chains.join(" ")} }\n`;
+  runTool("ip", ["netns", "exec", BRIDGES, "nft", "-f", "-"], text);
+}
