@@ -12,6 +12,7 @@ import {
 import { parseSelector } from "#selector";
 import { messageOf, MargayError } from "#std";
 import type { ConstraintId } from "./constraints.ts";
+import { parseDuration } from "./scalars.ts";
 
 export interface Format {
   readonly constraint: ConstraintId;
@@ -124,6 +125,11 @@ export const FORMATS = {
     constraint: "name",
     allowed: "at most 46 lower-case letters, digits and -",
     valid: (value) => value.length <= 46 && DNS_LABEL.test(value),
+  },
+  "duration-or-auto": {
+    constraint: "duration",
+    allowed: "a duration such as 90s, or Auto",
+    valid: (value) => value === "Auto" || parseDuration(value) !== undefined,
   },
   "listen-host": {
     constraint: "listen-host",

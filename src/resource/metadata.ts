@@ -4,9 +4,11 @@ import type { Context } from "./context.ts";
 import {
   annotationMap,
   any,
+  bool,
   field,
   formatted,
   labelMap,
+  list,
   object,
   text,
   type Fields,
@@ -14,6 +16,15 @@ import {
 } from "./schema.ts";
 
 const ANNOTATIONS_LIMIT = 256 * 1024;
+
+const ownerReference = object([
+  field("apiVersion", text, "the owner's API", { zero: "always", default: "" }),
+  field("kind", text, "the owner's kind", { zero: "always", default: "" }),
+  field("name", text, "the owner's name", { zero: "always", default: "" }),
+  field("uid", text, "the owner's identity", { zero: "always", default: "" }),
+  field("controller", bool, "the owner manages the object", { zero: "keep" }),
+  field("blockOwnerDeletion", bool, "the owner goes after the object", { zero: "keep" }),
+]);
 
 /** Kubernetes' ObjectMeta in its struct order. */
 export const METADATA: ObjectSpec = object(
@@ -36,8 +47,8 @@ export const METADATA: ObjectSpec = object(
     field("deletionGracePeriodSeconds", any, "set by servers that delete in two steps"),
     field("labels", labelMap, "what selectors select by"),
     field("annotations", annotationMap, "notes of tools and people"),
-    field("ownerReferences", any, "the objects that own this one"),
-    field("finalizers", any, "who must agree to the deletion"),
+    field("ownerReferences", list(ownerReference), "the objects that own this one"),
+    field("finalizers", list(text), "who must agree to the deletion"),
     field("managedFields", any, "bookkeeping of Kubernetes"),
   ],
   [

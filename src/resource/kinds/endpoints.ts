@@ -264,7 +264,16 @@ export const nodeSpec: ObjectSpec = object(
       ),
       "all addresses of the node",
     ),
-    field("interfaces", { kind: "any" }, "interfaces of the node with their addresses"),
+    field(
+      "interfaces",
+      list(
+        object([
+          field("name", text, "an interface of the node"),
+          field("addresses", list(text), "its addresses"),
+        ]),
+      ),
+      "interfaces of the node with their addresses",
+    ),
   ],
   [
     {

@@ -103,6 +103,19 @@ function checkOldTables({ max }: Fields, context: Context): void {
   });
 }
 
+const conntrackTimeouts = object(
+  [
+    "creationGracePeriod",
+    "tcpSynSent",
+    "tcpEstablished",
+    "tcpFinsSeen",
+    "tcpResetSeen",
+    "udpTimeout",
+    "genericTimeout",
+    "icmpTimeout",
+  ].map((name) => field(name, newlyFormatted("duration-or-auto"), phrase(name), { zero: "keep" })),
+);
+
 /** Names in groups of one type, cut at blanks; order is the order of the struct. */
 const TABLE: readonly (readonly [TypeSpec, string])[] = [
   [selector, "nodeSelector"],
@@ -203,7 +216,7 @@ const TABLE: readonly (readonly [TypeSpec, string])[] = [
   [oneOfAnyCase("Off", "Info", "Debug"), "bpfLogLevel"],
   [oneOfAnyCase("Off", "Debug"), "bpfConntrackLogLevel"],
   [oneOf("Auto", "Userspace", "BPFProgram"), "bpfConntrackCleanupMode"],
-  [any, "bpfConntrackTimeouts"],
+  [conntrackTimeouts, "bpfConntrackTimeouts"],
   [textMap, "bpfLogFilters"],
   [text, "bpfCTLBLogFilter"],
   [regexp, "bpfDataIfacePattern bpfL3IfacePattern"],

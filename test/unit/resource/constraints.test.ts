@@ -82,9 +82,9 @@ const CASES: readonly Case[] = [
   },
   {
     id: "depth",
-    path: "spec.interfaces",
-    bad: make("Node", { interfaces: nested(65) }),
-    good: make("Node", { interfaces: nested(64) }),
+    path: "metadata.managedFields",
+    bad: make("Node", {}, { name: "x", managedFields: nested(65) }),
+    good: make("Node", {}, { name: "x", managedFields: nested(64) }),
   },
   {
     id: "unique",

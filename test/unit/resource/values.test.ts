@@ -120,6 +120,31 @@ test("settings are stored with Calico's defaults, in its order", () => {
   );
 });
 
+test("parts that others write are stored in the order of their structs", () => {
+  const stored = (kind: string, spec: object, more: object = {}): string => {
+    const metadata = { ...more, name: "default" };
+    const head = { apiVersion: "projectcalico.org/v3", kind, metadata };
+    const checked = validateResource({ ...head, spec }, { unknownFields: "error" });
+    assert.ok(checked.ok, JSON.stringify(checked));
+    return encodeStored(checked.value);
+  };
+  const owner = { uid: "u", controller: false, name: "n", kind: "K", apiVersion: "v1" };
+  assert.match(
+    stored("Profile", {}, { finalizers: ["f"], ownerReferences: [owner] }),
+    /"ownerReferences":\[\{"apiVersion":"v1","kind":"K","name":"n","uid":"u","controller":false\}\],"finalizers":\["f"\]/,
+  );
+  assert.match(
+    stored("Node", { interfaces: [{ addresses: ["10.0.0.1"], name: "eth0" }] }),
+    /"interfaces":\[\{"name":"eth0","addresses":\["10\.0\.0\.1"\]\}\]/,
+  );
+  assert.match(
+    stored("FelixConfiguration", {
+      bpfConntrackTimeouts: { udpTimeout: "60s", creationGracePeriod: "Auto" },
+    }),
+    /"bpfConntrackTimeouts":\{"creationGracePeriod":"Auto","udpTimeout":"60s"\}/,
+  );
+});
+
 test("maps are stored by key in byte order, whole numbers as keys too", () => {
   const text = encodeStored(
     decodeStored(policy({}, { labels: { b: "1", "10": "x", "9": "y", a: "2" } })),
