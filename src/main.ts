@@ -56,6 +56,10 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
     summary: "show a node's BGP: peers and why, sessions, what a change would do",
     load: async () => (await import("#confd")).bgpCommand,
   },
+  node: {
+    summary: "start this node: its name, addresses, pools and settings",
+    load: async () => (await import("#node")).nodeCommand,
+  },
   datastore: {
     summary: "serve the embedded store, as etcd v3, to other programs",
     load: async () => (await import("#ctl")).datastoreCommand,
@@ -102,7 +106,7 @@ const GROUPS: readonly {
   },
   {
     title: "Services of a node",
-    commands: ["felix", "confd", "datastore"],
+    commands: ["node", "felix", "confd", "datastore"],
     examples: [
       "sudo margay felix                                   # this host, embedded store",
       "ETCD_ENDPOINTS=https://10.0.0.1:2379 sudo -E margay felix",
@@ -118,7 +122,6 @@ const GROUPS: readonly {
 
 /** Commands of calicoctl that are not here, and what to do. */
 const OF_CALICOCTL: Readonly<Record<string, string>> = {
-  node: "margay bgp show tells a node's BGP; margay get nodes -o wide its addresses",
   cluster: "margay get clusterinformation -o yaml tells the cluster's state",
   convert: "manifests of the v1 API are not read; write projectcalico.org/v3",
 };

@@ -1,7 +1,6 @@
 /** `margay confd`: BIRD's configuration from the datastore, once or kept up to date. */
-import { hostname } from "node:os";
 import { Command, CommanderError } from "commander";
-import { datastoreSettings } from "#ctl";
+import { datastoreSettings, nodeNameFrom } from "#ctl";
 import { openDatastore, type Datastore } from "#datastore";
 import { configureLogging, flushLogs, logger } from "#log";
 import { MargayError, messageOf } from "#std";
@@ -48,8 +47,7 @@ export function withNodeFlags(program: Command): Command {
 }
 
 export function nodeName({ node }: NodeFlags, env: NodeJS.ProcessEnv): string {
-  const given = (node ?? env["NODENAME"] ?? "").trim();
-  return given === "" ? ((env["HOSTNAME"] ?? "").trim() || hostname()).toLowerCase() : given;
+  return nodeNameFrom(node === undefined ? env : { ...env, NODENAME: node });
 }
 
 export function modelOptions({ secretsDir }: NodeFlags, env: NodeJS.ProcessEnv) {

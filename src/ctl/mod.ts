@@ -8,6 +8,7 @@ export { completionScript } from "./completion.ts";
 export { ipamCommand } from "./commands/ipam.ts";
 export { policyCommand } from "./commands/policy.ts";
 export { HostState } from "./policy-eval/host-state.ts";
+export { nodeNameFrom } from "./node-name.ts";
 export { readManifests } from "./input-files.ts";
 export { textTable } from "./text-table.ts";
 export { unifiedDiff } from "./unified-diff.ts";

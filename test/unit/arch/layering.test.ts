@@ -19,11 +19,11 @@ const LAYERS: readonly (readonly string[])[] = [
   ["sync"],
   ["netlink"],
   ["dataplane"],
-  ["felix", "ctl", "confd", "lab"],
+  ["felix", "ctl", "confd", "lab", "node"],
 ];
 const PURE = new Set(["std", "ip", "selector", "resource", "model", "policy", "bgp", "calc"]);
 /** The composition modules may use each other's doors. */
-const COMPOSITION = new Set(["felix", "ctl", "confd", "lab"]);
+const COMPOSITION = new Set(["felix", "ctl", "confd", "lab", "node"]);
 const NODE_GLOBALS =
   /\b(?:process|Buffer|setTimeout|setInterval|setImmediate|performance)\s*[.(]|\bDate\.now\(|\bnew Date\(\)|\bMath\.random\(/;
 

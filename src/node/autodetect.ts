@@ -1,0 +1,146 @@
+/**
+ * Which of a host's addresses is the node's. Interfaces are looked at from the newest to the oldest,
+ * as Calico does, so that both find the same one.
+ */
+import { cidrContainsIp, formatIp, tryParseCidr, type Cidr, type Ip, type IpFamily } from "#ip";
+import { messageOf, unreachable } from "#std";
+import { badSetting, list } from "./environment.ts";
+
+/** `text`: as it was written. */
+export type Method = { readonly text: string } & (
+  | { readonly kind: "first-found" }
+  | { readonly kind: "interface"; readonly names: RegExp }
+  | { readonly kind: "skip-interface"; readonly names: RegExp }
+  | { readonly kind: "cidr"; readonly cidrs: readonly Cidr[] }
+  | { readonly kind: "can-reach"; readonly destination: string }
+);
+
+/** An address with the prefix length of its interface. */
+export interface HostAddress {
+  readonly ip: Ip;
+  readonly prefixLen: number;
+}
+
+export interface HostInterface {
+  readonly name: string;
+  readonly index: number;
+  readonly up: boolean;
+  readonly addresses: readonly HostAddress[];
+}
+
+export interface Detected extends HostAddress {
+  readonly interface: string;
+}
+
+/** Of bridges, workloads, tunnels and other software: never the host's own address. */
+const NOT_OURS =
+  /^(?:docker|cbr|dummy|podman|virbr|lxcbr|veth|lo|br-|cali|tunl|flannel|kube-ipvs|cni|vxlan\.calico|vxlan-v6\.calico|wireguard\.cali|wg-v6\.cali|nodelocaldns)/;
+
+const METHODS =
+  "first-found, interface=REGEX,…, skip-interface=REGEX,…, can-reach=ADDRESS or cidr=CIDR,…";
+
+/** Throws `bad-setting`. */
+export function parseMethod(variable: string, given: string, family: IpFamily): Method {
+  const [kind, argument] = splitOnce(given);
+  if (kind === "first-found" && argument === undefined) return { kind, text: given };
+  if (kind === "kubernetes-internal-ip") {
+    throw badSetting(variable, given, `${METHODS}; Kubernetes is not asked for addresses here`);
+  }
+  const parts = list(argument ?? "");
+  if (parts.length === 0) throw badSetting(variable, given, METHODS);
+  switch (kind) {
+    case "interface":
+    case "skip-interface":
+      return { kind, text: given, names: anyOf(variable, given, parts) };
+    case "can-reach":
+      return { kind, text: given, destination: parts.join(",") };
+    case "cidr": {
+      const cidrs = parts.map((part) => tryParseCidr(part));
+      const known = cidrs.filter((cidr) => cidr?.family === family) as Cidr[];
+      if (known.length === cidrs.length) return { kind, text: given, cidrs: known };
+      throw badSetting(variable, given, `IPv${family} blocks such as cidr=10.0.0.0/8`);
+    }
+    default:
+      throw badSetting(variable, given, METHODS);
+  }
+}
+
+function splitOnce(given: string): [string, string?] {
+  const at = given.indexOf("=");
+  return at < 0 ? [given] : [given.slice(0, at), given.slice(at + 1)];
+}
+
+function anyOf(variable: string, given: string, parts: readonly string[]): RegExp {
+  try {
+    return new RegExp(parts.map((part) => `(?:${part})`).join("|"));
+  } catch (error) {
+    throw badSetting(variable, given, `regular expressions (${messageOf(error)})`);
+  }
+}
+
+/** Undefined when no address fits. `can-reach` asks which address the host would use. */
+export async function detect(
+  method: Method,
+  family: IpFamily,
+  interfaces: readonly HostInterface[],
+  sourceTowards: (destination: string, family: IpFamily) => Promise<Ip | undefined>,
+): Promise<Detected | undefined> {
+  const first = (accept: (one: HostInterface, ip: Ip) => boolean): Detected | undefined =>
+    firstAddress(interfaces, family, accept);
+  switch (method.kind) {
+    case "first-found":
+      return first(({ name }) => !NOT_OURS.test(name));
+    case "interface":
+      return first(({ name }) => method.names.test(name));
+    case "skip-interface":
+      return first(({ name }) => !method.names.test(name) && !NOT_OURS.test(name));
+    case "cidr":
+      return first((_, ip) => method.cidrs.some((cidr) => cidrContainsIp(cidr, ip)));
+    case "can-reach": {
+      const source = await sourceTowards(method.destination, family);
+      return source && findAddress(interfaces, source);
+    }
+    default:
+      return unreachable(method);
+  }
+}
+
+function firstAddress(
+  interfaces: readonly HostInterface[],
+  family: IpFamily,
+  accept: (one: HostInterface, ip: Ip) => boolean,
+): Detected | undefined {
+  for (const one of interfaces.toSorted((a, b) => b.index - a.index)) {
+    if (!one.up) continue;
+    const found = one.addresses.find(
+      ({ ip }) => ip.family === family && isGlobalUnicast(ip) && accept(one, ip),
+    );
+    if (found !== undefined) return { ...found, interface: one.name };
+  }
+  return undefined;
+}
+
+/** The interface that has the address. */
+export function findAddress(interfaces: readonly HostInterface[], ip: Ip): Detected | undefined {
+  const wanted = formatIp(ip);
+  for (const one of interfaces) {
+    const found = one.addresses.find((address) => formatIp(address.ip) === wanted);
+    if (found !== undefined) return { ...found, interface: one.name };
+  }
+  return undefined;
+}
+
+const NOT_GLOBAL: readonly Cidr[] = [
+  "0.0.0.0/32",
+  "255.255.255.255/32",
+  "127.0.0.0/8",
+  "169.254.0.0/16",
+  "224.0.0.0/4",
+  "::/127",
+  "fe80::/10",
+  "ff00::/8",
+].flatMap((text) => tryParseCidr(text) ?? []);
+
+function isGlobalUnicast(ip: Ip): boolean {
+  return !NOT_GLOBAL.some((cidr) => cidr.family === ip.family && cidrContainsIp(cidr, ip));
+}

@@ -1,0 +1,96 @@
+/** `margay node`: what a node does, under the names that the calico-node binary has for it. */
+import { Command, CommanderError } from "commander";
+import { datastoreSettings, Client } from "#ctl";
+import { openDatastore } from "#datastore";
+import { configureLogging, flushLogs, logLevelOf, logger } from "#log";
+import { MargayError, messageOf } from "#std";
+import { hostInterfaces, sourceTowards } from "./host.ts";
+import { nodeSettings, type NodeSettings } from "./settings.ts";
+
+const HELP = `
+Examples:
+  sudo NODENAME=host-a IP=autodetect ETCD_ENDPOINTS=http://10.0.0.1:2379 margay node -startup
+
+-startup finds the node's name and addresses and writes the Node, default pools and settings. One
+dash or two, as you like. docs/node.md lists the variables.
+
+Exit code: 0 done, 1 an error; -startup fails when another node has the address, and names it.`;
+
+/** What this process is to do; the datastore is open. */
+type Mode = (client: Client, settings: NodeSettings) => Promise<void>;
+
+const MODES: Readonly<
+  Record<string, { readonly summary: string; readonly load: () => Promise<Mode> }>
+> = {
+  startup: {
+    summary: "find this node's name and addresses, write what the cluster needs, and exit",
+    load: async () => {
+      const { startUp } = await import("./startup.ts");
+      const host = { interfaces: hostInterfaces, sourceTowards };
+      return async (client, settings) => {
+        await startUp(client, settings, host);
+      };
+    },
+  },
+};
+
+interface Flags {
+  readonly config?: string;
+}
+
+/** Resolves with the exit code. */
+export async function nodeCommand(argv: readonly string[]): Promise<number> {
+  const program = new Command("margay node")
+    .description("Starts this node, and runs and checks its services")
+    .option("-c, --config <file>", "CalicoAPIConfig file that names the datastore")
+    .addHelpText("after", HELP)
+    .allowExcessArguments(false)
+    .exitOverride();
+  for (const [name, { summary }] of Object.entries(MODES)) program.option(`--${name}`, summary);
+  try {
+    program.parse(argv.map(twoDashes), { from: "user" });
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode;
+    throw error;
+  }
+  const flags = program.opts<Flags & Readonly<Record<string, unknown>>>();
+  const wanted = Object.keys(MODES).filter((name) => flags[camelCase(name)] === true);
+  const [name, second] = wanted;
+  const mode = name === undefined ? undefined : MODES[name];
+  if (mode === undefined || second !== undefined) {
+    const all = Object.keys(MODES).map((one) => `-${one}`);
+    process.stderr.write(`margay node: name one of ${all.join(", ")}; --help says what they do\n`);
+    return 1;
+  }
+  return await runMode(await mode.load(), flags);
+}
+
+/** calico-node's spelling: `-startup`. Single letters stay. */
+function twoDashes(argument: string): string {
+  return /^-[a-z][a-z0-9-]+$/.test(argument) ? `-${argument}` : argument;
+}
+
+function camelCase(name: string): string {
+  return name.replaceAll(/-(.)/g, (_, letter: string) => letter.toUpperCase());
+}
+
+async function runMode(mode: Mode, flags: Flags): Promise<number> {
+  const settings = nodeSettings(process.env);
+  const level = logLevelOf(process.env["CALICO_STARTUP_LOGLEVEL"] ?? "info") ?? "info";
+  await configureLogging({ screen: level });
+  const store = await openDatastore(await datastoreSettings(flags.config), {
+    owner: "margay node",
+    serve: false,
+  });
+  try {
+    await mode(new Client(store), settings);
+    return 0;
+  } catch (error) {
+    if (!(error instanceof MargayError) || error.kind === "bug") throw error;
+    logger("node").error(messageOf(error), { code: error.code });
+    return 1;
+  } finally {
+    await store.close();
+    flushLogs();
+  }
+}
