@@ -24,17 +24,21 @@ const text = (n: number): string => key(n).join(".");
 const elements = (count: number, from = 0): NftElement[] =>
   Array.from({ length: count }, (_, n) => ({ key: key(from + n) }));
 
-function milliseconds(body: () => void): number {
+async function milliseconds(body: () => unknown): Promise<number> {
   const start = performance.now();
-  body();
+  await body();
   return performance.now() - start;
 }
 
 /** Median of `rounds` runs; `undo` is not timed. */
-function repeated(rounds: number, body: (round: number) => void, undo?: (round: number) => void) {
+async function repeated(
+  rounds: number,
+  body: (round: number) => unknown,
+  undo?: (round: number) => void,
+): Promise<number> {
   const samples: number[] = [];
   for (let round = 0; round < rounds; round++) {
-    samples.push(milliseconds(() => body(round)));
+    samples.push(await milliseconds(() => body(round)));
     undo?.(round);
   }
   return median(samples);
@@ -47,32 +51,32 @@ function nft(commands: string): void {
 
 const flush = (): void => nft("flush ruleset");
 
-function withTable<T>(body: (table: NftTable) => T): T {
+async function withTable<T>(body: (table: NftTable) => T | Promise<T>): Promise<T> {
   const table = openNftTable({ family: "inet", name: "bench" });
   try {
-    return body(table);
+    return await body(table);
   } finally {
     table.close();
   }
 }
 
 /** The same batch as `apply` sends, encoded before the clock starts. */
-function bareKernel(socket: NetlinkSocket, table: string): number {
+async function bareKernel(socket: NetlinkSocket, table: string): Promise<number> {
   const set = new DesiredSet({ name: "big", key: ["ipv4_addr"] });
   set.add(elements(BULK));
   const batch = new NftBatch("inet", table, new NetlinkWriter());
   batch.addTable();
   batch.addSet(set.spec, set.layout, capacityFor(set.layout, BULK), true);
-  batch.addElements("big", set.layout, set.wanted, true);
+  Array.from(batch.addElements("big", set.layout, set.wanted, true));
   const bytes = batch.whole(new NftReader(socket, "inet", table).generation());
-  return milliseconds(() => socket.transactBatch(bytes, batch.items.length));
+  return await milliseconds(() => socket.transactBatch(bytes, batch.items.length));
 }
 
-function loadOnce(all: readonly NftElement[]): number {
+function loadOnce(all: readonly NftElement[]): Promise<number> {
   return withTable((table) =>
-    milliseconds(() => {
+    milliseconds(async () => {
       table.setSet({ name: "big", key: ["ipv4_addr"] }, all);
-      table.apply();
+      await table.apply();
     }),
   );
 }
@@ -91,7 +95,7 @@ async function bulkStall(): Promise<void> {
       last = now;
     };
     const timer = setInterval(tick, 1);
-    table.apply();
+    await table.apply();
     await sleep(3);
     tick();
     clearInterval(timer);
@@ -103,7 +107,7 @@ async function bulkStall(): Promise<void> {
   figures.push({ what, unit: "ms", ours: median(stalls), target: 10 });
 }
 
-function bulkLoad(): void {
+async function bulkLoad(): Promise<void> {
   const socket = NetlinkSocket.open({ protocol: NETLINK_NETFILTER, sndBuf: 1 << 26 });
   const all = elements(BULK);
   const ours: number[] = [];
@@ -115,18 +119,20 @@ function bulkLoad(): void {
   const commands = `table inet bench { set big { type ipv4_addr; elements = { ${list} }\n }\n }`;
   const create = `create big hash:ip maxelem ${BULK * 2}\n`;
   const runs = [
-    () => ours.push(loadOnce(all)),
-    () => kernel.push(bareKernel(socket, "bare")),
-    () => tool.push(milliseconds(() => nft(commands))),
-    () => {
-      ipset.push(milliseconds(() => execFileSync("ipset", ["restore"], { input: create + adds })));
+    async () => ours.push(await loadOnce(all)),
+    async () => kernel.push(await bareKernel(socket, "bare")),
+    async () => tool.push(await milliseconds(() => nft(commands))),
+    async () => {
+      ipset.push(
+        await milliseconds(() => execFileSync("ipset", ["restore"], { input: create + adds })),
+      );
       execFileSync("ipset", ["destroy", "big"]);
     },
   ];
   for (let round = 0; round < 6; round++) {
     // In turns, since each leaves memory behind for the next.
     for (let n = 0; n < runs.length; n++) {
-      runs[(n + round) % runs.length]?.();
+      await runs[(n + round) % runs.length]?.();
       flush();
     }
   }
@@ -140,20 +146,22 @@ function bulkLoad(): void {
   );
 }
 
-function smallDelta(): void {
-  withTable((table) => {
+async function smallDelta(): Promise<void> {
+  await withTable(async (table) => {
     table.setSet({ name: "big", key: ["ipv4_addr"] }, elements(BULK));
-    table.apply();
+    await table.apply();
     const one = (round: number): NftElement[] => [{ key: key(BULK + (round & 0xff)) }];
-    const step = (round: number): void => {
+    const step = async (round: number): Promise<void> => {
       if ((round & 1) === 0) table.addElements("big", one(round >> 1));
       else table.removeElements("big", one(round >> 1));
-      table.apply();
+      await table.apply();
     };
-    repeated(20_000, step);
-    const ours = repeated(20_000, step) * 1_000;
+    await repeated(20_000, step);
+    const ours = (await repeated(20_000, step)) * 1_000;
     const what = "add or remove one address in a set of 100,000";
-    const tool = repeated(20, (n) => nft(`add element inet bench big { ${text(BULK + 500 + n)} }`));
+    const tool = await repeated(20, (n) =>
+      nft(`add element inet bench big { ${text(BULK + 500 + n)} }`),
+    );
     figures.push({ what, unit: "us", ours, floor: tool * 1_000, floorIs: "nft -f -", target: 20 });
   });
   flush();
@@ -172,22 +180,22 @@ const chainOf = (name: number, from: number) => ({
   rules: Array.from({ length: RULES }, (_, n) => ruleOf(from + n)),
 });
 
-function chainRewrite(): void {
-  withTable((table) => {
+async function chainRewrite(): Promise<void> {
+  await withTable(async (table) => {
     for (let n = 0; n < CHAINS; n++) table.setChain(chainOf(n, 0));
-    table.apply();
-    const rewrite = (round: number): void => {
+    await table.apply();
+    const rewrite = async (round: number): Promise<void> => {
       table.setChain(chainOf(round % CHAINS, 100 + round));
-      table.apply();
+      await table.apply();
     };
-    repeated(200, rewrite);
-    const ours = repeated(400, rewrite);
+    await repeated(200, rewrite);
+    const ours = await repeated(400, rewrite);
     const rules = (round: number): string =>
       Array.from(
         { length: RULES },
         (_, n) => `add rule inet bench c7 ip saddr ${text(n + round)} counter accept`,
       ).join("\n");
-    const tool = repeated(20, (round) => nft(`flush chain inet bench c7\n${rules(round)}`));
+    const tool = await repeated(20, (round) => nft(`flush chain inet bench c7\n${rules(round)}`));
     const what = "rewrite a chain of 10 rules among 1,000 chains";
     figures.push({
       what,
@@ -200,7 +208,7 @@ function chainRewrite(): void {
   flush();
 }
 
-function manySets(): void {
+async function manySets(): Promise<void> {
   const build = (table: NftTable): void => {
     for (let n = 0; n < SETS; n++) {
       const range = elements(MEMBERS).map(({ key: first }, m) => ({ key: first, end: key(m + 1) }));
@@ -209,20 +217,20 @@ function manySets(): void {
       table.setChain(chainOf(n, 0));
     }
   };
-  withTable((table) => {
+  await withTable(async (table) => {
     build(table);
-    const initial = milliseconds(() => table.apply());
+    const initial = await milliseconds(() => table.apply());
     figures.push({
       what: "first apply of 2,000 CIDR sets of 50 and 2,000 chains of 10 rules",
       unit: "ms",
       ours: initial,
     });
     const one = (n: number): NftElement[] => [{ key: key(1_000 + n), end: key(1_001 + n) }];
-    const ours = repeated(300, (n) => {
+    const ours = await repeated(300, async (n) => {
       table.addElements(`net${n % SETS}`, one(2 * n));
-      table.apply();
+      await table.apply();
     });
-    const tool = repeated(5, (n) => nft(`add element inet bench net${n} { 172.16.0.0/12 }`));
+    const tool = await repeated(5, (n) => nft(`add element inet bench net${n} { 172.16.0.0/12 }`));
     const what = "add one CIDR to one of 2,000 sets";
     figures.push({
       what,
@@ -232,17 +240,17 @@ function manySets(): void {
       floorIs: "nft -f -",
     });
   });
-  withTable((table) => {
+  await withTable(async (table) => {
     build(table);
-    table.apply();
+    await table.apply();
   });
-  const samples = repeated(3, () =>
-    withTable((table) => {
+  const samples = await repeated(3, () =>
+    withTable(async (table) => {
       build(table);
-      if (table.apply().messages !== 0) throw new Error("a restart sent something");
+      if ((await table.apply()).messages !== 0) throw new Error("a restart sent something");
     }),
   );
-  const tool = repeated(3, () =>
+  const tool = await repeated(3, () =>
     JSON.parse(execFileSync("nft", ["-j", "list", "ruleset"], { maxBuffer: 1 << 28 }).toString()),
   );
   const what = "start again over 2,000 sets and 2,000 chains, nothing to change";
@@ -254,13 +262,12 @@ async function repair(): Promise<void> {
   const table = openNftTable({ family: "inet", name: "bench" });
   for (let n = 0; n < CHAINS; n++) table.setChain(chainOf(n, 0));
   table.setSet({ name: "big", key: ["ipv4_addr"] }, elements(10_000));
-  table.apply();
+  await table.apply();
   const samples: number[] = [];
   for (let round = 0; round < 10; round++) {
     const repaired = new Promise<number>((resolve) => {
       table.onForeignChange(() => {
-        table.apply();
-        resolve(performance.now());
+        void table.apply().then(() => resolve(performance.now()));
       });
     });
     nft("flush chain inet bench c1");
@@ -314,47 +321,49 @@ function buildFelixTable(table: NftTable): void {
   table.setChain(dispatch());
 }
 
-function felixTable(): void {
+async function felixTable(): Promise<void> {
   const size = "2,000 sets x 100, 2,000 chains x 10 that look into them";
-  withTable((table) => {
+  await withTable(async (table) => {
     buildFelixTable(table);
-    const first = milliseconds(() => table.apply());
+    const first = await milliseconds(() => table.apply());
     figures.push({ what: `first programming of ${size}`, unit: "ms", ours: first, target: 1_300 });
     const samples: number[] = [];
     for (let round = 0; round < 2_200; round++) {
       const one = [{ key: key(10_000_000 + (round >> 1)) }];
       const set = `s${(round >> 1) % SETS}`;
-      const change = (): void => {
+      const change = async (): Promise<void> => {
         if ((round & 1) === 0) table.addElements(set, one);
         else table.removeElements(set, one);
-        table.apply();
+        await table.apply();
       };
-      const took = milliseconds(change) * 1_000;
+      const took = (await milliseconds(change)) * 1_000;
       if (round >= 200) samples.push(took);
     }
-    const tool = repeated(5, (n) => nft(`add element inet bench s${n} { 172.16.0.1 }`)) * 1_000;
+    const tool =
+      (await repeated(5, (n) => nft(`add element inet bench s${n} { 172.16.0.1 }`))) * 1_000;
     const figure = { unit: "us", floor: tool, floorIs: "nft -f -" };
     const what = "one member in or out of that table";
     figures.push(
       { ...figure, what: `${what}, p50`, ours: median(samples), target: 60 },
       { ...figure, what: `${what}, p99`, ours: quantile(samples, 0.99), target: 1_000 },
     );
-    rewriteBesideKernel(table);
+    await rewriteBesideKernel(table);
   });
-  withTable((table) => {
+  await withTable(async (table) => {
     buildFelixTable(table);
-    table.apply();
+    await table.apply();
   });
   // What is wanted was put together before; the apply reads all back and compares.
-  const resyncs = Array.from({ length: 5 }, () =>
-    withTable((table) => {
+  const resyncs: number[] = [];
+  for (let round = 0; round < 5; round++) {
+    await withTable(async (table) => {
       buildFelixTable(table);
-      return milliseconds(() => {
-        if (table.apply().messages !== 0) throw new Error("a resync sent something");
-      });
-    }),
-  );
-  const list = repeated(1, () =>
+      let messages = 0;
+      resyncs.push(await milliseconds(async () => ({ messages } = await table.apply())));
+      if (messages !== 0) throw new Error("a resync sent something");
+    });
+  }
+  const list = await repeated(1, () =>
     execFileSync("nft", ["-j", "list", "ruleset"], { maxBuffer: 1 << 30 }),
   );
   figures.push({
@@ -369,16 +378,16 @@ function felixTable(): void {
 }
 
 /** In turns: what the kernel is given beneath the table is repaired before the next round. */
-function rewriteBesideKernel(table: NftTable): void {
+async function rewriteBesideKernel(table: NftTable): Promise<void> {
   const socket = NetlinkSocket.open({ protocol: NETLINK_NETFILTER, sndBuf: 1 << 26 });
   const reader = new NftReader(socket, "inet", "bench");
   const ours: number[] = [];
   const kernel: number[] = [];
   for (let round = 0; round < 4; round++) {
     for (let n = 0; n < 60; n++) {
-      const took = milliseconds(() => {
+      const took = await milliseconds(async () => {
         table.setChain(lookupChain(n, 1_000 + round));
-        table.apply();
+        await table.apply();
       });
       if (n >= 10) ours.push(took);
     }
@@ -389,13 +398,13 @@ function rewriteBesideKernel(table: NftTable): void {
         batch.addRule(`c${n}`, encodeRule(rule), false);
       }
       const bytes = batch.whole(reader.generation(), true);
-      const took = milliseconds(() => {
+      const took = await milliseconds(() => {
         const { refusals } = socket.transactBatch(bytes, batch.items.length);
         if (refusals.length > 0) throw new Error(`refused: ${refusals[0]?.errno ?? ""}`);
       });
       if (n >= 10) kernel.push(took);
     }
-    table.apply();
+    await table.apply();
   }
   socket.close();
   figures.push({
@@ -408,11 +417,11 @@ function rewriteBesideKernel(table: NftTable): void {
   });
 }
 
-bulkLoad();
+await bulkLoad();
 await bulkStall();
-smallDelta();
-felixTable();
-chainRewrite();
-manySets();
+await smallDelta();
+await felixTable();
+await chainRewrite();
+await manySets();
 await repair();
 process.stdout.write(JSON.stringify(figures));

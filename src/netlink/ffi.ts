@@ -36,6 +36,7 @@ const BACKLOG = 1024;
 const CLONE_NEWNET = 0x40000000; // linux/sched.h
 
 type IntFunction = (...args: unknown[]) => number;
+type Callback = (error: Error | null, result: number) => void;
 
 interface SystemCalls {
   readonly socket: IntFunction;
@@ -45,7 +46,7 @@ interface SystemCalls {
   readonly getsockname: IntFunction;
   readonly setsockopt: IntFunction;
   readonly getsockopt: IntFunction;
-  readonly send: IntFunction;
+  readonly send: IntFunction & { readonly async: (...args: [...unknown[], Callback]) => void };
   readonly recv: IntFunction;
   readonly poll: IntFunction;
   readonly dup: IntFunction;
@@ -67,7 +68,7 @@ function calls(): SystemCalls {
 function load(): SystemCalls {
   const koffi = createRequire(import.meta.url)("koffi") as typeof Koffi;
   const libc = koffi.load(null);
-  const define = (prototype: string): IntFunction => libc.func(prototype);
+  const define = (prototype: string): SystemCalls["send"] => libc.func(prototype);
   return {
     socket: define("int socket(int domain, int type, int protocol)"),
     bind: define("int bind(int fd, const void *address, uint32_t length)"),
@@ -218,6 +219,19 @@ export function attachFilter(fd: number, program: readonly FilterInstruction[]):
 
 export function sendBytes(fd: number, bytes: Uint8Array): number {
   return checked(calls().send(fd, bytes, bytes.length, 0));
+}
+
+/** As `sendBytes`, in another thread; nothing else may use `fd` and nothing change `bytes` meanwhile. */
+export async function sendBytesInBackground(fd: number, bytes: Uint8Array): Promise<number> {
+  const { send } = calls();
+  const result = await new Promise<number>((resolve, reject) => {
+    send.async(fd, bytes, bytes.length, 0, (error, sent) => {
+      if (error === null) resolve(sent);
+      else reject(error);
+    });
+  });
+  // errno is the other thread's. What was not sent had no effect, so it can be tried here.
+  return result < 0 ? sendBytes(fd, bytes) : result;
 }
 
 /** With MSG_TRUNC in `flags` the result is the datagram's whole length, also if it did not fit. */

@@ -185,9 +185,30 @@ export class NetlinkSocket {
    * (older kernels never acknowledge the end of a batch). Returns when it or a refusal came.
    */
   transactBatch(bytes: Uint8Array, ackIndex: number): NetlinkAnswer {
+    const firstSeq = this.#numberBatch(bytes);
+    this.send(bytes);
+    return this.#batchAnswer(firstSeq, ackIndex);
+  }
+
+  /**
+   * As `transactBatch`; the kernel's work is done in another thread, which costs the event loop
+   * nothing. The socket is not to be used, and `bytes` not to be changed, until it is done.
+   */
+  async transactBatchInBackground(bytes: Uint8Array, ackIndex: number): Promise<NetlinkAnswer> {
+    const firstSeq = this.#numberBatch(bytes);
+    const sent = await ffi.sendBytesInBackground(this.fd, bytes);
+    if (this.#closed) throw systemError("netlink-closed", "the netlink socket was closed");
+    ffi.orThrow("send(AF_NETLINK)", sent);
+    return this.#batchAnswer(firstSeq, ackIndex);
+  }
+
+  #numberBatch(bytes: Uint8Array): number {
     const firstSeq = this.#seq;
     this.#seq = numberMessages(bytes, firstSeq, 0) + 1;
-    this.send(bytes);
+    return firstSeq;
+  }
+
+  #batchAnswer(firstSeq: number, ackIndex: number): NetlinkAnswer {
     const replies: NetlinkMessage[] = [];
     const refusals: NetlinkRefusal[] = [];
     let acknowledged = false;

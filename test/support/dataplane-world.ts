@@ -80,7 +80,7 @@ export class DataplaneWorld {
       dirty: true,
       repairs: 0,
       counts: () => ({ chains: 0, rules: 0, sets: 0, maps: 0 }),
-      apply: () => {
+      apply: async () => {
         this.tableApplies++;
         if (this.tableError !== undefined) throw this.tableError;
         return { messages: 0, generation: 1 };

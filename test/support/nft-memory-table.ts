@@ -89,7 +89,11 @@ export class MemoryNftTable implements NftTable {
     this.dirty = true;
   }
 
-  apply(): NftApplyResult {
+  async apply(): Promise<NftApplyResult> {
+    return this.applyNow();
+  }
+
+  applyNow(): NftApplyResult {
     for (const chain of this.chains.values()) this.#checkChain(chain);
     for (const chain of this.chains.values()) if (chain.hook) this.#checkDepth(chain.name, []);
     for (const { set, elements } of this.sets.values()) this.#checkSet(set, elements);

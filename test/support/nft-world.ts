@@ -30,7 +30,7 @@ export class NftWorld {
   /** Flushes, and checks the table as the kernel would. */
   flush(): readonly WorkloadEndpointId[] {
     const { problemsChanged } = this.compiler.flush();
-    this.table.apply();
+    this.table.applyNow();
     return problemsChanged;
   }
 }

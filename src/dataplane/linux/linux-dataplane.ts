@@ -122,13 +122,14 @@ export class LinuxDataplane implements Dataplane {
     if (!this.#inSync || this.#closed) return NOTHING;
     const results = [
       // Before the first write: what is there already.
-      this.#guard("interfaces", () => this.#paths.readBack()),
-      this.#guard("policy", () => this.#applyPolicy()),
+      await this.#guard("interfaces", () => this.#paths.readBack()),
+      await this.#guard("policy", () => this.#applyPolicy()),
     ];
     // Routes of a former life stay until the policy is known to be in force, and nothing is changed
     // without knowledge of what is there.
     if (this.#policyInForce && this.#paths.known) {
-      for (const [part, apply] of this.#paths.prepare()) results.push(this.#guard(part, apply));
+      for (const [part, apply] of this.#paths.prepare())
+        results.push(await this.#guard(part, apply));
     }
     this.#statuses.report((key) => this.#statusOf(key));
     // They are few, and what they depend on (other endpoints, interfaces, policy) is much.
@@ -151,10 +152,13 @@ export class LinuxDataplane implements Dataplane {
   }
 
   /** What one part throws must not keep the others from going on. */
-  #guard(part: string, apply: () => DriverResult): DriverResult {
+  async #guard(
+    part: string,
+    apply: () => DriverResult | Promise<DriverResult>,
+  ): Promise<DriverResult> {
     let result: DriverResult;
     try {
-      result = apply();
+      result = await apply();
     } catch (error) {
       result = { writes: 0, errors: [error instanceof Error ? error : new Error(String(error))] };
     }
@@ -164,11 +168,11 @@ export class LinuxDataplane implements Dataplane {
   }
 
   /** One transaction; when it succeeds, the endpoints it knows may have routes. */
-  #applyPolicy(): DriverResult {
+  async #applyPolicy(): Promise<DriverResult> {
     const { table } = this.#parts;
     try {
       const repairs = table.repairs;
-      const writes = this.#commitPolicy();
+      const writes = await this.#commitPolicy();
       if (table.repairs > repairs) rulesetRepairs.inc(table.repairs - repairs);
       this.#policyProblem = undefined;
       this.#policyInForce = true;
@@ -185,7 +189,7 @@ export class LinuxDataplane implements Dataplane {
   }
 
   /** A policy that the kernel refuses must not hold back the others: it drops in its place. */
-  #commitPolicy(): number {
+  async #commitPolicy(): Promise<number> {
     const { compiler, table } = this.#parts;
     // A host endpoint that seems to have no interface would leave it open.
     if (this.#hostEndpoints.size > 0 && !this.#paths.hostAddressesKnown) {
@@ -198,7 +202,7 @@ export class LinuxDataplane implements Dataplane {
     for (let attempt = 1; ; attempt++) {
       for (const id of compiler.flush().problemsChanged) this.#statuses.touch(id);
       try {
-        const messages = table.dirty ? table.apply().messages : 0;
+        const messages = table.dirty ? (await table.apply()).messages : 0;
         if (messages > 0) this.#countTransaction();
         return messages;
       } catch (error) {

@@ -59,6 +59,8 @@ const ADD_RULE = "add a rule to chain";
 /** An element takes at most two keys of 64 bytes, data and headers. */
 const ELEMENT_ROOM = 512;
 const INITIAL_CAPACITY = 64 * 1024;
+/** Encoded in about two milliseconds. */
+const SLICE_BYTES = 128 * 1024;
 /** Of the generation's value: nlmsghdr, nfgenmsg, nlattr. */
 const GENERATION_OFFSET = 16 + 4 + 4;
 const END_LENGTH = 16 + 4;
@@ -71,6 +73,7 @@ export class NftBatch {
   readonly #family: NftFamily;
   readonly #table: string;
   #nextSetId = 1;
+  #sliceStart = 0;
 
   /** `writer` may be used again after the batch was sent. */
   constructor(family: NftFamily, table: string, writer: NetlinkWriter = new NetlinkWriter()) {
@@ -79,6 +82,13 @@ export class NftBatch {
     this.#writer = writer;
     writer.reset();
     writeBegin(this.#writer, 0);
+  }
+
+  /** True once after each slice: the caller may let the event loop go on. */
+  takePause(): boolean {
+    if (this.#writer.length - this.#sliceStart < SLICE_BYTES) return false;
+    this.#sliceStart = this.#writer.length;
+    return true;
   }
 
   /** Bytes of the whole transaction. */
@@ -198,27 +208,30 @@ export class NftBatch {
     layout: SetLayout,
     elements: Iterable<readonly [ElementKey, ElementValue]>,
     early: boolean,
-  ): void {
-    this.#elements(NEWSETELEM, "add elements to set", set, layout, elements, early);
+  ): Generator<void> {
+    return this.#elements(NEWSETELEM, "add elements to set", set, layout, elements, early);
   }
 
   deleteElements(
     set: string,
     layout: SetLayout,
     elements: Iterable<readonly [ElementKey, ElementValue]>,
-  ): void {
-    this.#elements(DELSETELEM, "delete elements of set", set, layout, elements, false);
+  ): Generator<void> {
+    return this.#elements(DELSETELEM, "delete elements of set", set, layout, elements, false);
   }
 
-  /** As many messages as the 64 KiB of one attribute ask for; none without elements. */
-  #elements(
+  /**
+   * As many messages as the 64 KiB of one attribute ask for; none without elements. Yields where the
+   * caller may pause, between two messages.
+   */
+  *#elements(
     type: number,
     action: string,
     set: string,
     layout: SetLayout,
     elements: Iterable<readonly [ElementKey, ElementValue]>,
     early: boolean,
-  ): void {
+  ): Generator<void> {
     const writer = this.#writer;
     let message: Mark | undefined;
     let list: Mark = 0;
@@ -229,7 +242,10 @@ export class NftBatch {
       message = undefined;
     };
     for (const [key, value] of elements) {
-      if (message !== undefined && writer.length - list > NLA_MAX_LENGTH - ELEMENT_ROOM) close();
+      if (message !== undefined && writer.length - list > NLA_MAX_LENGTH - ELEMENT_ROOM) {
+        close();
+        if (this.takePause()) yield;
+      }
       if (message === undefined) {
         message = this.#begin(type, type === NEWSETELEM ? NLM_F_CREATE : 0, action, set, early);
         writer.attrString(NFTA_SET_ELEM_LIST.set, set);

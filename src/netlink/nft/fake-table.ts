@@ -130,7 +130,7 @@ export class FakeNftTable implements NftTable {
     mark(this.#dirtySets, name, !sameSet(this.#sets.get(name), this.kernel.sets.get(name)));
   }
 
-  apply(): NftApplyResult {
+  async apply(): Promise<NftApplyResult> {
     const damaged = this.#known ? false : this.#readBack();
     const messages = this.#dirtyChains.size + this.#dirtySets.size;
     if (messages > 0) this.#commit();

@@ -3,7 +3,8 @@
  * else touched the table) → read back → `known` at a generation → commit that presumes it. Only
  * differences are ever sent, and nothing when there are none.
  */
-import { systemError } from "#std";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { MargayError, systemError } from "#std";
 import type { Logger } from "#log";
 import { NETLINK_NETFILTER, NetlinkSocket } from "../socket.ts";
 import { NetlinkWriter } from "../writer.ts";
@@ -52,6 +53,8 @@ class KernelNftTable implements NftTable {
   /** What others touched and is to be read again. */
   #suspects = new ForeignNames();
   #applying = false;
+  /** The last `apply`, done or not: the next one waits for it. */
+  #turn: Promise<unknown> = Promise.resolve();
   /** This `apply` cannot mend what others may have done meanwhile; another one is wanted. */
   #missed = false;
   /** Others changed the table since the last commit. */
@@ -101,33 +104,51 @@ class KernelNftTable implements NftTable {
   }
 
   setChain(chain: NftChain): void {
-    this.#state.setChain(chain);
+    this.#wanted().setChain(chain);
   }
 
   removeChain(name: string): void {
-    this.#state.removeChain(name);
+    this.#wanted().removeChain(name);
   }
 
   setSet(spec: NftSet, elements: Iterable<NftElement>): void {
-    this.#state.setSet(spec, elements);
+    this.#wanted().setSet(spec, elements);
   }
 
   addElements(name: string, elements: Iterable<NftElement>): void {
-    this.#state.addElements(name, elements);
+    this.#wanted().addElements(name, elements);
   }
 
   removeElements(name: string, elements: Iterable<NftElement>): void {
-    this.#state.removeElements(name, elements);
+    this.#wanted().removeElements(name, elements);
   }
 
   removeSet(name: string): void {
-    this.#state.removeSet(name);
+    this.#wanted().removeSet(name);
   }
 
-  apply(): NftApplyResult {
+  /** What is wanted, to be changed. */
+  #wanted(): TableState {
+    if (this.#applying) {
+      throw new MargayError("bug", "bug", "what is wanted in a table was changed during its apply");
+    }
+    return this.#state;
+  }
+
+  async apply(): Promise<NftApplyResult> {
+    const before = this.#turn;
+    const result = (async () => {
+      await before;
+      return await this.#apply();
+    })();
+    this.#turn = result.catch(() => undefined);
+    return await result;
+  }
+
+  async #apply(): Promise<NftApplyResult> {
     this.#applying = true;
     try {
-      return this.#applyUntilAgreed();
+      return await this.#applyUntilAgreed();
     } finally {
       this.#applying = false;
       // The buffer of a bulk load is not kept for small changes.
@@ -137,17 +158,16 @@ class KernelNftTable implements NftTable {
     }
   }
 
-  #applyUntilAgreed(): NftApplyResult {
+  async #applyUntilAgreed(): Promise<NftApplyResult> {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       this.#events.drain();
       const before = this.#state.known;
       const known = before === undefined ? this.#readBack() : this.#refresh(before);
       if (known === undefined) continue;
-      const plan = this.#plan(known);
-      // The plan asks for handles and may find that the chain is not what it was.
-      if (this.#state.known === undefined) continue;
+      const plan = await this.#plan(known);
+      if (plan === undefined) continue;
       const messages = plan.batch.items.length;
-      if (messages > 0 && !this.#commit(plan.batch, known)) continue;
+      if (messages > 0 && !(await this.#commit(plan.batch, known))) continue;
       this.#settle(known, plan);
       return { messages, generation: known.generation };
     }
@@ -157,8 +177,9 @@ class KernelNftTable implements NftTable {
     });
   }
 
-  #plan(known: KnownTable): Plan {
-    return planBatch({
+  /** Undefined: others changed the table meanwhile. A large plan is made in slices. */
+  async #plan(known: KnownTable): Promise<Plan | undefined> {
+    const steps = planBatch({
       family: this.#options.family,
       table: this.#options.name,
       writer: this.#writer,
@@ -169,6 +190,14 @@ class KernelNftTable implements NftTable {
       dirtySets: this.#state.dirtySets,
       handlesOf: (chain, was) => this.#handlesOf(chain, was),
     });
+    for (;;) {
+      const step = steps.next();
+      const { chains, sets } = this.#suspects;
+      // The plan asks for handles, too, and may find that the chain is not what it was.
+      if (this.#state.known !== known || chains.size + sets.size > 0) return undefined;
+      if (step.done === true) return step.value;
+      await nextTurn();
+    }
   }
 
   #handlesOf(name: string, known: KnownChain): readonly number[] | undefined {
@@ -212,11 +241,11 @@ class KernelNftTable implements NftTable {
   }
 
   /** False: somebody committed in between; try again. Throws when the kernel refuses. */
-  #commit(batch: NftBatch, known: KnownTable): boolean {
+  async #commit(batch: NftBatch, known: KnownTable): Promise<boolean> {
     const before = known.generation;
     let result: CommitResult;
     try {
-      result = this.#committer.commit(batch, known);
+      result = await this.#committer.commit(batch, known);
     } catch (error) {
       this.#state.known = undefined;
       throw error;

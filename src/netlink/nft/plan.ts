@@ -73,7 +73,8 @@ export interface Plan {
   readonly edits: readonly ChainEdit[];
 }
 
-export function planBatch(input: PlanInput): Plan {
+/** Yields where its user may pause; what it was given must then still be as it was. */
+export function* planBatch(input: PlanInput): Generator<void, Plan> {
   const batch = new NftBatch(input.family, input.table, input.writer);
   const { known, sets, dirtySets } = input;
   const remade = [...dirtySets].filter((name) => {
@@ -92,7 +93,7 @@ export function planBatch(input: PlanInput): Plan {
   for (const edit of edits) deleteRules(batch, edit);
   for (const name of removed) batch.deleteRule(name);
   for (const set of edited(input)) {
-    batch.deleteElements(set.spec.name, set.layout, set.deletions());
+    yield* batch.deleteElements(set.spec.name, set.layout, set.deletions());
   }
   for (const name of [...gone, ...remade]) batch.deleteSet(name);
   for (const { name, type } of known.objects) batch.deleteObject(name, type);
@@ -111,10 +112,15 @@ export function planBatch(input: PlanInput): Plan {
   for (const name of dirtySets) {
     const set = sets.get(name);
     if (set === undefined) continue;
-    if (canEdit(set, known)) batch.addElements(name, set.layout, set.additions(), false);
-    else batch.addElements(name, set.layout, set.wanted, early);
+    const edit = canEdit(set, known);
+    const additions = edit ? set.additions() : set.wanted;
+    yield* batch.addElements(name, set.layout, additions, !edit && early);
+    if (batch.takePause()) yield;
   }
-  for (const edit of edits) addRules(batch, edit, early);
+  for (const edit of edits) {
+    addRules(batch, edit, early);
+    if (batch.takePause()) yield;
+  }
   return { batch, sets: created, edits };
 }
 

@@ -50,10 +50,11 @@ export interface NftTable {
   readonly dirty: boolean;
   /**
    * Reads the table back if it is unknown or was changed by others, then commits the difference.
-   * Throws a retryable system error when the kernel refuses; desired state is kept and nothing was
-   * changed in the kernel.
+   * Rejects with a retryable system error when the kernel refuses; desired state is kept and nothing
+   * was changed in the kernel. The event loop goes on while much is encoded and committed; what is
+   * wanted must not be changed meanwhile.
    */
-  apply(): NftApplyResult;
+  apply(): Promise<NftApplyResult>;
   /** Somebody else changed our table (a generation that is not ours): `apply` is wanted. */
   onForeignChange(callback: () => void): void;
   /** How often the table was found changed by others and repaired. */

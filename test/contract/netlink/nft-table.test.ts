@@ -143,65 +143,65 @@ function suite(make: () => World, real: boolean): void {
     sets: { peers: 2, nets: 3, ports: 1 },
   };
 
-  test("applies once and then has nothing to say", () => {
+  test("applies once and then has nothing to say", async () => {
     assert.equal(table.dirty, true);
     build(table);
-    assert.ok(table.apply().messages > 0);
+    assert.ok((await table.apply()).messages > 0);
     assert.equal(table.dirty, false);
     assert.deepEqual(world.observe(), built);
-    assert.equal(table.apply().messages, 0);
+    assert.equal((await table.apply()).messages, 0);
     build(table);
     assert.equal(table.dirty, false);
-    assert.equal(table.apply().messages, 0);
+    assert.equal((await table.apply()).messages, 0);
   });
 
-  test("a new process with the same wishes sends nothing", () => {
+  test("a new process with the same wishes sends nothing", async () => {
     build(table);
-    const { generation } = table.apply();
+    const { generation } = await table.apply();
     const again = world.open();
     build(again);
-    assert.deepEqual(again.apply(), { messages: 0, generation });
+    assert.deepEqual(await again.apply(), { messages: 0, generation });
     assert.equal(again.dirty, false);
     again.close();
   });
 
-  test("a new process with other wishes sends the difference and removes the rest", () => {
+  test("a new process with other wishes sends the difference and removes the rest", async () => {
     build(table);
-    table.apply();
+    await table.apply();
     const again = world.open();
     again.setSet({ name: "peers", key: ["ipv4_addr"] }, addresses("10.0.0.1", "10.0.0.9"));
     again.setChain(forward(lookup("other", "peers")));
-    again.apply();
+    await again.apply();
     assert.deepEqual(world.observe(), { chains: { forward: ["other"] }, sets: { peers: 2 } });
     again.close();
   });
 
-  test("elements come and go, and a change that is taken back is none", () => {
+  test("elements come and go, and a change that is taken back is none", async () => {
     build(table);
-    table.apply();
+    await table.apply();
     table.addElements("peers", addresses("10.0.0.5"));
     table.removeElements("peers", addresses("10.0.0.1", "9.9.9.9"));
     table.addElements("nets", [range("20.0.0.0", "20.0.1.0"), range("20.0.1.0", "20.0.2.0")]);
     table.removeElements("nets", [range("11.0.0.0", "12.0.0.0"), range("240.0.0.0")]);
     assert.equal(table.dirty, true);
-    assert.ok(table.apply().messages > 0);
+    assert.ok((await table.apply()).messages > 0);
     assert.deepEqual(world.observe().sets, { peers: 2, nets: 3, ports: 1 });
     table.addElements("peers", addresses("10.0.0.7"));
     assert.equal(table.dirty, true);
     table.removeElements("peers", addresses("10.0.0.7"));
     assert.equal(table.dirty, false);
-    assert.equal(table.apply().messages, 0);
-    restartIsSilent();
+    assert.equal((await table.apply()).messages, 0);
+    await restartIsSilent();
   });
 
-  test("setSet replaces the membership by difference", () => {
+  test("setSet replaces the membership by difference", async () => {
     build(table);
-    table.apply();
+    await table.apply();
     table.setSet(
       { name: "peers", key: ["ipv4_addr"] },
       addresses("10.0.0.1", "1.1.1.1", "2.2.2.2"),
     );
-    table.apply();
+    await table.apply();
     assert.equal(world.observe().sets["peers"], 3);
     table.setSet(
       { name: "peers", key: ["ipv4_addr"] },
@@ -210,96 +210,96 @@ function suite(make: () => World, real: boolean): void {
     assert.equal(table.dirty, false);
   });
 
-  test("a map's data change", () => {
+  test("a map's data change", async () => {
     table.setSet({ name: "class", key: ["ifname"], data: "mark" }, [
       { key: ifname("a"), data: mark(1) },
       { key: ifname("b"), data: mark(2) },
     ]);
-    table.apply();
+    await table.apply();
     table.addElements("class", [{ key: ifname("a"), data: mark(1) }]);
     assert.equal(table.dirty, false);
     table.addElements("class", [{ key: ifname("a"), data: mark(7) }]);
-    assert.ok(table.apply().messages > 0);
+    assert.ok((await table.apply()).messages > 0);
     assert.equal(world.observe().sets["class"], 2);
     const again = world.open();
     again.setSet({ name: "class", key: ["ifname"], data: "mark" }, [
       { key: ifname("a"), data: mark(7) },
       { key: ifname("b"), data: mark(2) },
     ]);
-    assert.equal(again.apply().messages, 0);
+    assert.equal((await again.apply()).messages, 0);
     again.close();
   });
 
-  test("a chain is rewritten where it differs", () => {
-    const names = (...list: string[]): void => {
+  test("a chain is rewritten where it differs", async () => {
+    const names = async (...list: string[]): Promise<void> => {
       table.setChain(chain("c", ...list.map((name) => accept(name))));
-      table.apply();
+      await table.apply();
       assert.deepEqual(world.observe().chains["c"], list);
       assert.equal(table.dirty, false);
     };
-    names("a", "b", "c", "d");
-    names("a", "x", "c", "d");
-    names("a", "c", "d");
-    names("z", "a", "c", "y1", "y2", "d");
-    names("z", "a", "c", "y1", "y2", "d", "e");
-    names("z");
-    names();
-    names("q", "q", "q");
-    names("q", "q");
+    await names("a", "b", "c", "d");
+    await names("a", "x", "c", "d");
+    await names("a", "c", "d");
+    await names("z", "a", "c", "y1", "y2", "d");
+    await names("z", "a", "c", "y1", "y2", "d", "e");
+    await names("z");
+    await names();
+    await names("q", "q", "q");
+    await names("q", "q");
   });
 
-  test("chains and sets are removed together with what used them", () => {
+  test("chains and sets are removed together with what used them", async () => {
     build(table);
-    table.apply();
+    await table.apply();
     table.setChain(forward());
     table.removeSet("ports");
     table.removeChain("allow");
     table.removeSet("peers");
     table.removeSet("nets");
-    table.apply();
+    await table.apply();
     assert.deepEqual(world.observe(), { chains: { forward: [] }, sets: {} });
     table.removeChain("forward");
     table.removeChain("never");
-    table.apply();
+    await table.apply();
     assert.deepEqual(world.observe(), { chains: {}, sets: {} });
   });
 
-  test("a set that was removed comes back by difference", () => {
+  test("a set that was removed comes back by difference", async () => {
     build(table);
-    table.apply();
+    await table.apply();
     table.removeSet("peers");
     table.setSet({ name: "peers", key: ["ipv4_addr"] }, addresses("10.0.0.1", "200.0.0.2"));
-    assert.equal(table.apply().messages, 0);
+    assert.equal((await table.apply()).messages, 0);
   });
 
-  test("a set in use changes its type", () => {
+  test("a set in use changes its type", async () => {
     build(table);
-    table.apply();
+    await table.apply();
     table.setSet({ name: "peers", key: ["ipv4_addr"], interval: true }, [
       range("10.0.0.0", "10.0.0.2"),
     ]);
-    table.apply();
+    await table.apply();
     assert.deepEqual(world.observe(), { ...built, sets: { ...built.sets, peers: 1 } });
-    assert.equal(table.apply().messages, 0);
+    assert.equal((await table.apply()).messages, 0);
   });
 
-  test("a base chain changes policy and hook", () => {
+  test("a base chain changes policy and hook", async () => {
     table.setChain(forward(accept("a")));
-    table.apply();
+    await table.apply();
     const hook = { type: "filter", hook: "forward", priority: 0, policy: "drop" } as const;
     table.setChain({ name: "forward", hook, rules: [accept("a")] });
-    assert.equal(table.apply().messages, 1);
+    assert.equal((await table.apply()).messages, 1);
     table.setChain({ name: "forward", hook: { ...hook, hook: "input" }, rules: [accept("a")] });
-    table.apply();
+    await table.apply();
     assert.deepEqual(world.observe().chains, { forward: ["a"] });
-    assert.equal(table.apply().messages, 0);
+    assert.equal((await table.apply()).messages, 0);
   });
 
-  test("a refused change leaves the kernel as it was and can be mended", () => {
+  test("a refused change leaves the kernel as it was and can be mended", async () => {
     build(table);
-    table.apply();
-    const refusedWith = (...errnos: string[]): void => {
-      assert.throws(
+    await table.apply();
+    const refusedWith = async (...errnos: string[]): Promise<void> => {
+      await assert.rejects(
         () => table.apply(),
         (error) =>
           error instanceof MargayError &&
@@ -312,46 +312,46 @@ function suite(make: () => World, real: boolean): void {
     };
     table.addElements("peers", addresses("10.0.0.5"));
     table.setChain(forward(jump("f1", "nowhere")));
-    refusedWith("ENOENT");
+    await refusedWith("ENOENT");
     table.setChain(forward(jump("f1", "allow")));
     table.setChain(chain("allow", jump("loop", "allow")));
-    refusedWith("ELOOP", "EMLINK");
+    await refusedWith("ELOOP", "EMLINK");
     table.setChain(chain("allow", lookup("p1", "missing")));
-    refusedWith("ENOENT");
+    await refusedWith("ENOENT");
     build(table);
     table.removeSet("nets");
-    refusedWith("EBUSY");
+    await refusedWith("EBUSY");
     build(table);
     table.addElements("peers", addresses("10.0.0.5"));
-    table.apply();
+    await table.apply();
     assert.deepEqual(world.observe(), { ...built, sets: { ...built.sets, peers: 3 } });
     assert.equal(table.repairs, 0);
   });
 
   test("what others change is told at once and repaired", async () => {
     build(table);
-    table.apply();
+    await table.apply();
     const told = new Promise<void>((resolve) => table.onForeignChange(resolve));
     world.foreignFlush("allow");
     await told;
     assert.equal(table.dirty, true);
-    assert.ok(table.apply().messages > 0);
+    assert.ok((await table.apply()).messages > 0);
     assert.deepEqual(world.observe(), built);
     assert.equal(table.repairs, 1);
-    assert.equal(table.apply().messages, 0);
+    assert.equal((await table.apply()).messages, 0);
   });
 
-  test("apply notices what others changed without being told", () => {
+  test("apply notices what others changed without being told", async () => {
     build(table);
-    table.apply();
+    await table.apply();
     world.foreignFlush("allow");
     table.addElements("peers", addresses("10.0.0.5"));
-    table.apply();
+    await table.apply();
     assert.deepEqual(world.observe(), { ...built, sets: { ...built.sets, peers: 3 } });
     assert.equal(table.repairs, 1);
   });
 
-  test("nonsense is refused before it reaches the kernel", () => {
+  test("nonsense is refused before it reaches the kernel", async () => {
     table.setSet({ name: "peers", key: ["ipv4_addr"] }, []);
     const isInput = (error: unknown): boolean =>
       error instanceof MargayError && error.kind === "input";
@@ -360,7 +360,7 @@ function suite(make: () => World, real: boolean): void {
     assert.throws(() => table.addElements("peers", [range("1.0.0.0", "2.0.0.0")]), isInput);
   });
 
-  function restartIsSilent(): void {
+  async function restartIsSilent(): Promise<void> {
     const again = world.open();
     again.setSet({ name: "peers", key: ["ipv4_addr"] }, addresses("10.0.0.5", "200.0.0.2"));
     again.setSet({ name: "nets", key: ["ipv4_addr"], interval: true }, [
@@ -373,7 +373,7 @@ function suite(make: () => World, real: boolean): void {
     ]);
     again.setChain(chain("allow", lookup("p1", "peers"), lookup("p2", "nets"), accept("p3")));
     again.setChain(forward(jump("f1", "allow")));
-    assert.equal(again.apply().messages, 0);
+    assert.equal((await again.apply()).messages, 0);
     again.close();
   }
 

@@ -15,7 +15,8 @@ import {
   mark,
 } from "../../support/nft-samples.ts";
 
-const nft = (...args: string[]): string => execFileSync("nft", args, { encoding: "utf8" });
+const nft = (...args: string[]): string =>
+  execFileSync("nft", args, { encoding: "utf8", maxBuffer: 1 << 25 });
 const address = (n: number): Uint8Array =>
   Uint8Array.of(10, (n >>> 16) & 255, (n >>> 8) & 255, n & 255);
 const many = (count: number, from = 0) =>
@@ -38,7 +39,7 @@ function build(table: NftTable): void {
 }
 
 /** What `nft monitor` says while `body` runs, and until a commit is reported if one is `expected`. */
-async function monitored(expected: boolean, body: () => void): Promise<string> {
+async function monitored(expected: boolean, body: () => unknown): Promise<string> {
   const monitor = spawn("nft", ["monitor"], { stdio: ["ignore", "pipe", "inherit"] });
   let text = "";
   monitor.stdout.setEncoding("utf8").on("data", (part: string) => (text += part));
@@ -51,7 +52,7 @@ async function monitored(expected: boolean, body: () => void): Promise<string> {
     }
     await sleep(50);
     text = "";
-    body();
+    await body();
     const mostWaits = expected ? 100 : 0;
     for (let n = 0; n < mostWaits && !text.includes("generation"); n++) await sleep(20);
     await sleep(50);
@@ -68,25 +69,22 @@ describe("nf_tables among others", { skip: process.getuid?.() !== 0 && "needs ro
   it("a restart without a change is silent", async () => {
     using first = new Opened("silent");
     build(first.table);
-    assert.match(
-      await monitored(true, () => void first.table.apply()),
-      /add rule inet silent inner/u,
-    );
+    assert.match(await monitored(true, () => first.table.apply()), /add rule inet silent inner/u);
     using second = new Opened("silent");
-    const heard = await monitored(false, () => {
+    const heard = await monitored(false, async () => {
       build(second.table);
-      assert.equal(second.table.apply().messages, 0);
-      assert.equal(second.table.apply().messages, 0);
+      assert.equal((await second.table.apply()).messages, 0);
+      assert.equal((await second.table.apply()).messages, 0);
     });
     assert.equal(heard, "");
   });
 
   it("an apply is one transaction", async () => {
     using opened = new Opened("single");
-    const heard = await monitored(true, () => {
+    const heard = await monitored(true, async () => {
       build(opened.table);
       opened.table.setSet({ name: "big", key: ["ipv4_addr"] }, many(10_000));
-      opened.table.apply();
+      await opened.table.apply();
     });
     assert.equal(heard.match(/new generation/gu)?.length, 1);
   });
@@ -95,7 +93,7 @@ describe("nf_tables among others", { skip: process.getuid?.() !== 0 && "needs ro
     using opened = new Opened("mended");
     const { table } = opened;
     build(table);
-    table.apply();
+    await table.apply();
     const wanted = nft("list", "table", "inet", "mended");
     const handle = (): string =>
       /f2" # handle (\d+)/u.exec(nft("-a", "list", "chain", "inet", "mended", "forward"))?.[1] ??
@@ -133,7 +131,7 @@ describe("nf_tables among others", { skip: process.getuid?.() !== 0 && "needs ro
     using opened = new Opened("own");
     const { table } = opened;
     build(table);
-    table.apply();
+    await table.apply();
     let told = 0;
     table.onForeignChange(() => told++);
     nft("add table inet other; add chain inet other c; add rule inet other c drop");
@@ -142,40 +140,40 @@ describe("nf_tables among others", { skip: process.getuid?.() !== 0 && "needs ro
     await sleep(50);
     // The next commit presumes the new generation without reading the table again.
     table.addElements("peers", addresses("10.0.0.9"));
-    const { messages } = table.apply();
+    const { messages } = await table.apply();
     nft("add chain inet other d");
     table.addElements("peers", addresses("10.0.0.10"));
-    assert.deepEqual([messages, table.apply().messages], [1, 1]);
+    assert.deepEqual([messages, (await table.apply()).messages], [1, 1]);
     assert.deepEqual([told, table.repairs], [0, 0]);
     table.removeChain("forward");
     table.removeChain("inner");
     table.removeSet("peers");
-    table.apply();
+    await table.apply();
     nft("delete", "chain", "inet", "other", "d");
     assert.equal(nft("list", "table", "inet", "other") + nft("list", "table", "ip", "own"), theirs);
   });
 
-  it("two tables in one process do not disturb each other", () => {
+  it("two tables in one process do not disturb each other", async () => {
     using a = new Opened("twin_a");
     using b = new Opened("twin_b");
     for (let n = 1; n < 20; n++) {
       for (const { table } of [a, b]) {
         table.setSet({ name: "peers", key: ["ipv4_addr"] }, many(n));
-        assert.ok(table.apply().messages > 0);
+        assert.ok((await table.apply()).messages > 0);
       }
     }
     assert.deepEqual([a.table.repairs, b.table.repairs], [0, 0]);
   });
 
-  it("a refusal names the object and the errno", () => {
+  it("a refusal names the object and the errno", async () => {
     using opened = new Opened("refused");
     const { table } = opened;
     build(table);
-    table.apply();
+    await table.apply();
     const before = nft("list", "table", "inet", "refused");
     table.addElements("peers", addresses("10.0.0.2"));
     table.setChain(chain("lonely", jump("x", "nowhere")));
-    assert.throws(
+    await assert.rejects(
       () => table.apply(),
       (error: Error) => {
         assert.equal(errnoOf(error), "ENOENT");
@@ -185,10 +183,10 @@ describe("nf_tables among others", { skip: process.getuid?.() !== 0 && "needs ro
     );
     assert.equal(nft("list", "table", "inet", "refused"), before);
     table.removeChain("lonely");
-    assert.equal(table.apply().messages, 1);
+    assert.equal((await table.apply()).messages, 1);
   });
 
-  it("a big set grows beyond its declared size", () => {
+  it("a big set grows beyond its declared size", async () => {
     using opened = new Opened("big");
     const { table } = opened;
     table.setSet({ name: "big", key: ["ipv4_addr"], data: "mark" }, withData(many(20_000)));
@@ -200,10 +198,10 @@ describe("nf_tables among others", { skip: process.getuid?.() !== 0 && "needs ro
         ],
       }),
     );
-    table.apply();
+    await table.apply();
     assert.match(nft("-t", "list", "table", "inet", "big"), /size 65536/u);
     table.addElements("big", withData(many(60_000, 20_000)));
-    table.apply();
+    await table.apply();
     assert.match(nft("-t", "list", "table", "inet", "big"), /size 262144/u);
     using again = new Opened("big");
     again.table.setSet({ name: "big", key: ["ipv4_addr"], data: "mark" }, withData(many(80_000)));
@@ -215,31 +213,58 @@ describe("nf_tables among others", { skip: process.getuid?.() !== 0 && "needs ro
         ],
       }),
     );
-    assert.equal(again.table.apply().messages, 0);
+    assert.equal((await again.table.apply()).messages, 0);
     again.table.removeElements("big", many(80_000));
-    again.table.apply();
+    await again.table.apply();
     assert.equal(table.dirty || again.table.dirty, false);
   });
 
-  it("loads through a small send buffer in parts, the base chains last", () => {
+  it("loads through a small send buffer in parts, the base chains last", async () => {
     using opened = new Opened("small", { sndBuf: 4_096 });
     const { table } = opened;
     build(table);
     for (let n = 0; n < 50; n++) table.setChain(chain(`c${n}`, accept("a"), accept("b")));
-    table.apply();
+    await table.apply();
     assert.equal(table.dirty, false);
     using again = new Opened("small");
     build(again.table);
     for (let n = 0; n < 50; n++) again.table.setChain(chain(`c${n}`, accept("a"), accept("b")));
-    assert.equal(again.table.apply().messages, 0);
+    assert.equal((await again.table.apply()).messages, 0);
     for (let n = 0; n < 200; n++)
       table.setChain(
         chain(`c${n % 50}`, ...Array.from({ length: 20 }, (_, i) => accept(`${n} ${i}`))),
       );
-    assert.throws(() => table.apply(), /send buffer/u);
+    await assert.rejects(() => table.apply(), /send buffer/u);
   });
 
-  it("keeps the counters of rules that stay", () => {
+  it("lets the event loop go on during a large apply, and others change the table", async () => {
+    using opened = new Opened("large");
+    const { table } = opened;
+    build(table);
+    await table.apply();
+    table.setSet({ name: "big", key: ["ipv4_addr"] }, many(100_000));
+    const applied = table.apply();
+    let flushes = 0;
+    while ((await Promise.race([applied, sleep(1, "busy")])) === "busy") {
+      assert.throws(() => table.removeSet("big"), /during its apply/u);
+      if (flushes === 5) continue;
+      nft("flush", "chain", "inet", "large", "inner");
+      flushes++;
+    }
+    assert.ok(flushes > 0);
+    if (table.dirty) await table.apply();
+    assert.match(nft("list", "chain", "inet", "large", "inner"), /accept/u);
+    assert.equal(
+      nft("list", "set", "inet", "large", "big").match(/10\.\d+\.\d+\.\d+/gu)?.length,
+      100_000,
+    );
+    using again = new Opened("large");
+    build(again.table);
+    again.table.setSet({ name: "big", key: ["ipv4_addr"] }, many(100_000));
+    assert.equal((await again.table.apply()).messages, 0);
+  });
+
+  it("keeps the counters of rules that stay", async () => {
     using opened = new Opened("kept");
     const { table } = opened;
     const out = (...rules: Parameters<typeof forward>): void =>
@@ -250,7 +275,7 @@ describe("nf_tables among others", { skip: process.getuid?.() !== 0 && "needs ro
       });
     const count = (comment: string) => ({ comment, exprs: [{ type: "counter" } as const] });
     out(count("head"), count("middle"), count("tail"));
-    table.apply();
+    await table.apply();
     execFileSync("ip", ["link", "set", "lo", "up"]);
     execFileSync("bash", ["-c", "echo x > /dev/udp/127.0.0.1/9"]);
     const hits = (comment: string): number =>
@@ -261,7 +286,7 @@ describe("nf_tables among others", { skip: process.getuid?.() !== 0 && "needs ro
       );
     assert.ok(hits("head") > 0);
     out(count("head"), count("new"), count("tail"));
-    assert.equal(table.apply().messages, 2);
+    assert.equal((await table.apply()).messages, 2);
     assert.ok(hits("head") > 0 && hits("tail") > 0);
     assert.equal(hits("new"), 0);
   });

@@ -103,10 +103,10 @@ const DAMAGES = [
 describe("nf_tables random walks", { skip: process.getuid?.() !== 0 && "needs root" }, () => {
   before(() => enterNewNetworkNamespace());
 
-  it("end where they should", () => {
+  it("end where they should", async () => {
     const step = fc.record({ wishes, apply: fc.boolean(), damage: fc.nat({ max: 20 }) });
-    fc.assert(
-      fc.property(fc.array(step, { minLength: 1, maxLength: 6 }), (steps) => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 6 }), async (steps) => {
         const table = openNftTable({ family: "inet", name: "walk" });
         try {
           let last: Wishes | undefined;
@@ -114,16 +114,16 @@ describe("nf_tables random walks", { skip: process.getuid?.() !== 0 && "needs ro
             declare(table, next, last);
             last = next;
             if (!apply) continue;
-            table.apply();
+            await table.apply();
             assert.equal(table.dirty, false);
             const command = DAMAGES[damage];
             if (command !== undefined) execFileSync("nft", [command]);
           }
-          table.apply();
-          assert.equal(table.apply().messages, 0);
+          await table.apply();
+          assert.equal((await table.apply()).messages, 0);
           const again = openNftTable({ family: "inet", name: "walk" });
           if (last !== undefined) declare(again, last);
-          const { messages } = again.apply();
+          const { messages } = await again.apply();
           again.close();
           assert.equal(messages, 0);
         } finally {

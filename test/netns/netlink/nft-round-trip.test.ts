@@ -401,17 +401,17 @@ function declare(table: NftTable): void {
 describe("nf_tables round trip", { skip: process.getuid?.() !== 0 && "needs root" }, () => {
   before(() => enterNewNetworkNamespace());
 
-  it("reads back what it wrote, for every expression and kind of set", () => {
+  it("reads back what it wrote, for every expression and kind of set", async () => {
     using first = new DisposableTable();
     declare(first.table);
-    first.table.apply();
+    await first.table.apply();
     using second = new DisposableTable();
     // Chain by chain and set by set, so that a failure names what does not come back.
     declare(second.table);
-    assert.equal(second.table.apply().messages, 0);
+    assert.equal((await second.table.apply()).messages, 0);
   });
 
-  it("is shown by nft with types, names and comments", () => {
+  it("is shown by nft with types, names and comments", async () => {
     const text = execFileSync("nft", ["list", "table", "inet", "round"], { encoding: "utf8" });
     for (const { title, shown } of [...SAMPLES, ...RAW, ...NAT, ...DNAT]) {
       const line = text.split("\n").find((each) => each.includes(`comment "${title}"`));
@@ -436,7 +436,7 @@ describe("nf_tables round trip", { skip: process.getuid?.() !== 0 && "needs root
     }
   });
 
-  it("covers every type of expression", () => {
+  it("covers every type of expression", async () => {
     const seen = new Set(
       [...SAMPLES, ...RAW, ...NAT, ...DNAT].flatMap(({ exprs }) => exprs.map((e) => e.type)),
     );

@@ -44,7 +44,7 @@ async function eventually(condition: () => boolean): Promise<void> {
 describe("netlink socket", { skip: process.getuid?.() !== 0 && "needs root" }, () => {
   before(() => enterNewNetworkNamespace());
 
-  it("answers a request and names what the kernel refuses", () => {
+  it("answers a request and names what the kernel refuses", async () => {
     using socket = NetlinkSocket.open({ protocol: NETLINK_ROUTE });
     const [reply] = socket.request(oneLink(RTM_GETLINK, 1));
     assert.equal(reply?.type, RTM_NEWLINK);
@@ -61,7 +61,7 @@ describe("netlink socket", { skip: process.getuid?.() !== 0 && "needs root" }, (
     );
   });
 
-  it("goes on after a refused message of many and says which one it was", () => {
+  it("goes on after a refused message of many and says which one it was", async () => {
     using socket = NetlinkSocket.open({ protocol: NETLINK_ROUTE });
     const writer = new NetlinkWriter();
     for (const index of [1, 77, 1, 78]) link(writer, RTM_GETLINK, index);
@@ -79,7 +79,7 @@ describe("netlink socket", { skip: process.getuid?.() !== 0 && "needs root" }, (
     );
   });
 
-  it("dumps all parts", () => {
+  it("dumps all parts", async () => {
     for (let n = 0; n < 60; n++) ip("link", "add", `mgy${n}`, "type", "veth", "peer", `mgyp${n}`);
     using socket = NetlinkSocket.open({ protocol: NETLINK_ROUTE, strict: true });
     const names = socket.dump(oneLink(RTM_GETLINK, 0), "read links", ({ body }) => {
@@ -92,7 +92,7 @@ describe("netlink socket", { skip: process.getuid?.() !== 0 && "needs root" }, (
     for (let n = 0; n < 60; n++) ip("link", "del", `mgy${n}`);
   });
 
-  it("returns null when nothing is queued, at once or after a while", () => {
+  it("returns null when nothing is queued, at once or after a while", async () => {
     using socket = NetlinkSocket.open({ protocol: NETLINK_ROUTE });
     assert.equal(socket.receive(), null);
     const start = performance.now();
@@ -143,7 +143,7 @@ describe("netlink socket", { skip: process.getuid?.() !== 0 && "needs root" }, (
     assert.ok(kinds.includes("overrun") && kinds.includes("messages"));
   });
 
-  it("keeps nothing alive after close and may be closed twice", () => {
+  it("keeps nothing alive after close and may be closed twice", async () => {
     const script = `
       import { NetlinkSocket } from "#netlink";
       const socket = NetlinkSocket.open({ protocol: 0, groups: [1] });
@@ -153,7 +153,7 @@ describe("netlink socket", { skip: process.getuid?.() !== 0 && "needs root" }, (
     execFileSync(process.execPath, ["--input-type=module", "-e", script], { timeout: 10_000 });
   });
 
-  it("works in a user namespace of an ordinary user", () => {
+  it("works in a user namespace of an ordinary user", async () => {
     const script = `
       import { NetlinkSocket, openNftTable } from "#netlink";
       const socket = NetlinkSocket.open({ protocol: 0, groups: [1], sndBuf: 100_000 });
@@ -162,8 +162,8 @@ describe("netlink socket", { skip: process.getuid?.() !== 0 && "needs root" }, (
       const elements = Array.from({ length: 60_000 }, (_, n) => ({ key: key(n) }));
       table.setSet({ name: "big", key: ["ipv4_addr"] }, elements);
       table.setChain({ name: "c", rules: [{ exprs: [{ type: "counter" }] }] });
-      const first = table.apply().messages;
-      process.stdout.write(JSON.stringify([first > 0, table.apply().messages, socket.maxSend]));
+      const first = (await table.apply()).messages;
+      process.stdout.write(JSON.stringify([first > 0, (await table.apply()).messages, socket.maxSend]));
       table.close();
       socket.close();
     `;
@@ -181,7 +181,7 @@ describe("netlink socket", { skip: process.getuid?.() !== 0 && "needs root" }, (
     assert.ok(maxSend < 60_000 * 16, "the send buffer was not small, so nothing was split");
   });
 
-  it("acknowledges with NLM_F_ACK only what asks for it", () => {
+  it("acknowledges with NLM_F_ACK only what asks for it", async () => {
     using socket = NetlinkSocket.open({ protocol: NETLINK_ROUTE });
     const writer = new NetlinkWriter();
     const mark = writer.beginMessage(RTM_NEWLINK, NLM_F_ACK);

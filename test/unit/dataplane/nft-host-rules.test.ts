@@ -33,7 +33,7 @@ describe("CIDRs of many owners", () => {
           if (flush) nets.flush(table, wanted);
         }
         nets.flush(table, [4, 6]);
-        table.apply();
+        table.applyNow();
         for (const family of [4, 6] as const) {
           const cover = new OverlapSuppressor();
           for (const cidr of [...byOwner.values()].flat().map(parseCidr)) {

@@ -57,13 +57,13 @@ function samples(): Uint8Array[] {
   const batch = new NftBatch("inet", "t", new NetlinkWriter());
   batch.addSet(addresses.spec, addresses.layout, 0, true);
   addresses.add([{ key: Uint8Array.of(10, 0, 0, 1) }, { key: Uint8Array.of(10, 0, 0, 2) }]);
-  batch.addElements("a", addresses.layout, addresses.wanted, true);
+  Array.from(batch.addElements("a", addresses.layout, addresses.wanted, true));
   batch.addRule("c", encodeRule(lookup("x", "a")), true);
   batch.addRule("c", encodeRule(jump("y", "z")), true);
   batch.addRule("c", encodeRule(accept("ok")), true);
   const intervals = new DesiredSet({ name: "i", key: ["ipv4_addr"], interval: true });
   intervals.add([range("10.0.0.0", "10.0.1.0")]);
-  batch.addElements("i", intervals.layout, intervals.wanted, true);
+  Array.from(batch.addElements("i", intervals.layout, intervals.wanted, true));
   const writer = new NetlinkWriter();
   const route = { table: 254, protocol: 80, type: 1, scope: 253, tos: 0, priority: 5, oif: 3 };
   for (const dst of ["10.1.2.3/32", "fd00::/64"]) {

@@ -193,7 +193,7 @@ describe("nf_tables encoding", () => {
     const layout = layoutOf({ name: "s", key: ["ipv4_addr"] });
     const batch = new NftBatch("inet", "t");
     const elements = Array.from({ length: 10_000 }, (_, n) => [n, ""] as const);
-    batch.addElements("s", layout, elements, false);
+    for (const _ of batch.addElements("s", layout, elements, false)) assert.fail("few");
     assert.equal(batch.items.length, 3);
     const bytes = batch.whole(0x01020304);
     assert.equal(
@@ -241,7 +241,7 @@ describe("handlesAfter", () => {
   const rules = (...texts: string[]): string[] => texts.map(rule);
 
   function edited(before: string[], handles: number[] | undefined, after: string[]) {
-    const batchPlan = planBatch({
+    const step = planBatch({
       family: "inet",
       table: "t",
       writer: new NetlinkWriter(),
@@ -257,8 +257,9 @@ describe("handlesAfter", () => {
       dirtyChains: new Set(["c"]),
       dirtySets: new Set(),
       handlesOf: () => assert.fail("the handles are known"),
-    });
-    const { batch, edits } = batchPlan;
+    }).next();
+    assert.ok(step.done);
+    const { batch, edits } = step.value;
     const [edit] = edits;
     assert.ok(edit !== undefined);
     return { batch, edit };

@@ -105,13 +105,13 @@ const messages = [
     allowSpoofedSourcePrefixes: ["10.7.0.0/16"],
   }),
 ];
-const apply = (): number => {
+const apply = async (): Promise<number> => {
   compiler.flush();
-  return table.apply().messages;
+  return (await table.apply()).messages;
 };
 for (const message of messages) compiler.onMessage(message);
-const first = apply();
-const idle = apply();
+const first = await apply();
+const idle = await apply();
 const listing = execFileSync("nft", ["list", "table", "inet", "margay"], { encoding: "utf8" });
 const rereadable = spawnSync("nft", ["-c", "-f", "-"], { input: listing }).status === 0;
 const asJson = execFileSync("nft", ["-j", "list", "table", "inet", "margay"], { encoding: "utf8" });
@@ -152,7 +152,7 @@ const flows: readonly RawFlow[] = [
 const arrived = [...(await world.send(flows))].toSorted((a, b) => a - b);
 
 compiler.onMessage(ipSetDelta("s:a", ["10.0.0.99/32"]));
-const member = apply();
+const member = await apply();
 world.forget();
 const again = [
   { ...flows[3], sport: 2004, tag: 104 } as RawFlow,
@@ -161,9 +161,9 @@ const again = [
 const afterMember = [...(await world.send(again))].toSorted((a, b) => a - b);
 
 compiler.onMessage(pod(3));
-const endpoint = apply();
+const endpoint = await apply();
 compiler.onMessage(policyUpdate(gnp("web"), [{ action: "allow", ...port(80, 91) }]));
-const policy = apply();
+const policy = await apply();
 
 // A new agent without memory that hears the same end state.
 const reborn = openNftTable({ family: "inet", name: "margay" });
@@ -173,7 +173,7 @@ other.onMessage(ipSetDelta("s:a", ["10.0.0.99/32"]));
 other.onMessage(pod(3));
 other.onMessage(policyUpdate(gnp("web"), [{ action: "allow", ...port(80, 91) }]));
 other.flush();
-const restart = reborn.apply().messages;
+const restart = (await reborn.apply()).messages;
 
 await world.close();
 const result: PolicyTableResult = {
