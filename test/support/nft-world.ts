@@ -132,6 +132,7 @@ function withIds(rules: readonly TestRule[]): Rule[] {
   return rules.map((rule, index) => ({ ...rule, ruleId: String(index) }));
 }
 
+/** It has no policy and no profile: unless failsafes or established, nothing passes. */
 export function hostEndpointUpdate(
   endpointId: string,
   overrides: Partial<HostEndpoint>,

@@ -118,7 +118,6 @@ export function endpointRemove({ name }: Pod): ToDataplane {
   return { case: "workloadEndpointRemove", value: { id: workloadId(name) } };
 }
 
-/** It has no policy and no profile: unless failsafes or established, nothing passes. */
 export const ALLOW_PROFILE: ToDataplane = {
   case: "activeProfileUpdate",
   value: {
