@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ToDataplane, WorkloadEndpointId } from "#calc";
-import type { ApplyResult } from "#dataplane";
+import type { ApplyResult, LinuxDataplaneConfig } from "#dataplane";
 import { formatCidr, formatIp } from "#ip";
 import { FakeRouteKernel, type NftTable } from "#netlink";
 import { defaultLinuxDataplaneConfig } from "../../src/dataplane/linux/config.ts";
@@ -26,7 +26,7 @@ export class DataplaneWorld {
   nowMs = 0;
 
   /** `former`: the life before, in the same kernel. */
-  constructor(options: { removeExternalRoutes?: boolean } = {}, former?: DataplaneWorld) {
+  constructor(options: Partial<LinuxDataplaneConfig> = {}, former?: DataplaneWorld) {
     this.kernel = former?.kernel ?? new FakeRouteKernel();
     this.#root =
       former === undefined ? mkdtempSync(join(tmpdir(), "margay-sysctl-")) : former.#root;

@@ -25,12 +25,11 @@ import {
   type RouteChange,
   type RouteKernel,
 } from "#netlink";
-import { DeltaTracker, MultiMap } from "#std";
+import { MultiMap } from "#std";
 import { isWorkloadInterface, type LinuxDataplaneConfig } from "./config.ts";
 import { NOTHING_DONE, type DriverResult } from "./driver.ts";
 import { sameIp } from "./interfaces.ts";
-import { RouteChoices, type RouteClass } from "./route-choices.ts";
-import { RouteIndex } from "./route-index.ts";
+import { choose, obtainSlot, RouteTable, type RouteClass, type Slot } from "./route-table.ts";
 import { IPIP_DEVICE, TUNNEL_DEVICES } from "./tunnels/names.ts";
 
 const FOREIGN_GRACE_MS = 10_000;
@@ -49,15 +48,16 @@ export interface RouteDriverOptions {
 
 export class RouteDriver {
   readonly #options: RouteDriverOptions;
-  readonly #tracker = new DeltaTracker<string, Route>({ equal: sameRoute });
-  /** The tracker's actual routes. */
-  readonly #index = new RouteIndex();
+  readonly #table = new RouteTable();
+  /** Slots whose desired route is not in the kernel, or not like this. */
+  readonly #pendingUpdates = new Set<Slot>();
+  /** Slots whose actual route is not desired. */
+  readonly #pendingDeletions = new Set<Slot>();
+  readonly #actualByOif = new MultiMap<number, Slot>();
+  #actualCount = 0;
   #round = 0;
-  readonly #actualKeysByOif = new MultiMap<number, string>();
-  /** What is desired for each destination. */
-  readonly #choices = new RouteChoices();
   /** When others' routes that must go were first seen. */
-  readonly #foreignSinceMs = new Map<string, number>();
+  readonly #foreignSinceMs = new Map<Slot, number>();
   readonly #problems = new Map<string, string>();
 
   constructor(options: RouteDriverOptions) {
@@ -71,17 +71,16 @@ export class RouteDriver {
 
   /** Routes that are ours, in the kernel. */
   get count(): number {
-    return this.#tracker.actual.size;
+    return this.#actualCount;
   }
 
   wants(dst: Cidr): boolean {
-    return this.#choices.best(formatCidr(dst)) !== undefined;
+    return this.#table.find(dst)?.wanted !== undefined;
   }
 
   /** The desired route to `dst` is in the kernel, if not with all that it should have. */
   isPresent(dst: Cidr): boolean {
-    const best = this.#choices.best(formatCidr(dst));
-    return best !== undefined && this.#tracker.actual.has(best.key);
+    return this.#table.find(dst)?.wanted?.actual !== undefined;
   }
 
   /** Packets to `dst` go out of this interface; undefined: no route of ours. */
@@ -105,36 +104,59 @@ export class RouteDriver {
 
   /** The route of this class to `dst`; of several classes' the first one's is made. */
   set(routeClass: RouteClass, dst: Cidr, route: Route | undefined): void {
-    const text = formatCidr(dst);
-    const before = this.#choices.best(text)?.key;
-    this.#choices.set(text, routeClass, route && { key: routeKey(route), route });
-    const best = this.#choices.best(text);
-    if (before !== undefined && before !== best?.key) this.#tracker.deleteDesired(before);
-    if (best === undefined) this.#setProblem(text, undefined);
-    else this.#tracker.setDesired(best.key, best.route);
+    const table = this.#table;
+    const destination = route === undefined ? table.find(dst) : table.obtain(dst);
+    if (destination === undefined) return;
+    choose(destination, routeClass, route);
+    const best = destination.choice?.route;
+    const before = destination.wanted;
+    const wanted = best && obtainSlot(destination, best);
+    destination.wanted = wanted;
+    if (wanted !== undefined) {
+      wanted.desired = best;
+      this.#compare(wanted);
+    }
+    if (before !== undefined && before !== wanted) {
+      before.desired = undefined;
+      this.#compare(before);
+    }
+    if (wanted === undefined) this.#setProblem(dst, undefined);
+  }
+
+  #compare(slot: Slot): void {
+    const { actual, desired } = slot;
+    const right = desired !== undefined && actual !== undefined && sameRoute(desired, actual);
+    if (desired === undefined || right) this.#pendingUpdates.delete(slot);
+    else this.#pendingUpdates.add(slot);
+    if (desired === undefined && actual !== undefined) this.#pendingDeletions.add(slot);
+    else this.#pendingDeletions.delete(slot);
+    if (desired === undefined && actual === undefined) this.#table.prune(slot.destination);
   }
 
   /** A route came, was replaced or went, by another's hand. */
   observe(route: Route, present: boolean, replaced: boolean): void {
-    const key = routeKey(route);
-    if (!present) return this.#setAbsent(key);
-    if (replaced) this.#displaced(route, key);
-    if (this.#isOurs(route)) this.#setPresent(key, route);
+    if (!present) {
+      const slot = this.#table.findSlot(route);
+      if (slot !== undefined) this.#setAbsent(slot);
+      return;
+    }
+    if (replaced) this.#displace(route);
+    if (this.#isOurs(route)) this.#setPresent(route);
   }
 
   /** A replacement leaves one route for a destination and metric; no deletion is told. */
-  #displaced(route: Route, key: string): void {
-    const desired = this.#choices.best(formatCidr(route.dst))?.key;
-    if (desired === undefined || desired === key) return;
-    const known = this.#tracker.actual.get(desired);
-    if (known?.priority === route.priority && known.tos === route.tos) this.#setAbsent(desired);
+  #displace({ dst, oif = 0, priority, tos }: Route): void {
+    const displaced: Slot[] = [];
+    for (let slot = this.#table.find(dst)?.slot; slot; slot = slot.next) {
+      if (slot.priority === priority && slot.tos === tos && slot.oif !== oif) displaced.push(slot);
+    }
+    for (const slot of displaced) this.#setAbsent(slot);
   }
 
   /** The interface went down or away, and its routes with it; IPv4 tells of no deletion. */
   forgetInterface(index: number, family?: IpFamily): void {
-    for (const key of this.#actualKeysByOif.get(index)) {
-      const route = this.#tracker.actual.get(key);
-      if (family === undefined || route?.dst.family === family) this.#setAbsent(key);
+    for (const slot of this.#actualByOif.get(index)) {
+      if (family === undefined || slot.destination.dst.family === family) this.#setAbsent(slot);
     }
   }
 
@@ -145,28 +167,29 @@ export class RouteDriver {
     const visit = (route: Route): void => {
       observe(route);
       if (!this.#isOurs(route)) return;
-      const known = this.#index.find(route);
-      if (known?.round !== round) seen++;
-      if (known !== undefined && sameRoute(known.route, route)) known.round = round;
-      else this.#setPresent(known?.key ?? routeKey(route), route);
+      const known = this.#table.findSlot(route);
+      if (known?.actual === undefined || known.round !== round) seen++;
+      if (known?.actual !== undefined && sameRoute(known.actual, route)) known.round = round;
+      else this.#setPresent(route);
     };
     for (const family of [4, 6] as const) this.#options.kernel.routes(family, visit);
-    if (seen === this.#tracker.actual.size) return;
-    for (const { key, round: last } of this.#index) if (last !== round) this.#setAbsent(key);
+    if (seen === this.#actualCount) return;
+    const gone = [...this.#table.slots()].filter((slot) => slot.actual && slot.round !== round);
+    for (const slot of gone) this.#setAbsent(slot);
   }
 
   /** Something can be written now. */
   get dirty(): boolean {
-    if (this.#tracker.pendingUpdates.size > 0) return true;
-    for (const key of this.#tracker.pendingDeletions) if (this.#mayDelete(key)) return true;
+    if (this.#pendingUpdates.size > 0) return true;
+    for (const slot of this.#pendingDeletions) if (this.#mayDelete(slot)) return true;
     return false;
   }
 
   /** Milliseconds until a route of others may be removed; undefined: none waits. */
   graceLeftMs(): number | undefined {
     let left: number | undefined;
-    for (const key of this.#tracker.pendingDeletions) {
-      const since = this.#foreignSinceMs.get(key);
+    for (const slot of this.#pendingDeletions) {
+      const since = this.#foreignSinceMs.get(slot);
       if (since === undefined) continue;
       const ms = Math.max(0, since + FOREIGN_GRACE_MS - this.#options.nowMs());
       left = Math.min(left ?? ms, ms);
@@ -175,82 +198,95 @@ export class RouteDriver {
   }
 
   apply(): DriverResult {
-    const { pendingUpdates, pendingDeletions } = this.#tracker;
-    if (pendingUpdates.size === 0 && pendingDeletions.size === 0) return NOTHING_DONE;
-    const changes: RouteChange[] = [];
-    const keys: string[] = [];
-    for (const [key, route] of pendingUpdates) {
-      changes.push({ kind: "replaceRoute", route });
-      keys.push(key);
+    if (this.#pendingUpdates.size === 0 && this.#pendingDeletions.size === 0) return NOTHING_DONE;
+    const changes: (RouteChange & { readonly route: Route })[] = [];
+    const slots: Slot[] = [];
+    for (const slot of this.#pendingUpdates) {
+      if (slot.desired === undefined) continue;
+      changes.push({ kind: "replaceRoute", route: slot.desired });
+      slots.push(slot);
     }
-    for (const key of pendingDeletions) {
-      const route = this.#tracker.actual.get(key);
-      if (route === undefined || !this.#mayDelete(key)) continue;
-      if (!this.#isOurs(route)) {
+    for (const slot of this.#pendingDeletions) {
+      if (slot.actual === undefined || !this.#mayDelete(slot)) continue;
+      if (!this.#isOurs(slot.actual)) {
         // Its interface was renamed since: none of ours any more.
-        this.#setAbsent(key);
+        this.#setAbsent(slot);
         continue;
       }
-      changes.push({ kind: "deleteRoute", route });
-      keys.push(key);
+      changes.push({ kind: "deleteRoute", route: slot.actual });
+      slots.push(slot);
     }
     if (changes.length === 0) return NOTHING_DONE;
-    return this.#write(changes, keys);
+    return this.#write(changes, slots);
   }
 
-  #write(changes: readonly RouteChange[], keys: readonly string[]): DriverResult {
+  #write(
+    changes: readonly (RouteChange & { readonly route: Route })[],
+    slots: readonly Slot[],
+  ): DriverResult {
     const refusals = this.#options.kernel.write(changes);
     const errors: Error[] = [];
-    for (const [index, change] of changes.entries()) {
-      if (change.kind !== "replaceRoute" && change.kind !== "deleteRoute") continue;
-      const key = keys[index] ?? "";
-      const dst = formatCidr(change.route.dst);
+    for (const [index, { kind, route }] of changes.entries()) {
+      const slot = slots[index];
+      if (slot === undefined) continue;
       const refusal = refusals.get(index);
-      const gone = change.kind === "deleteRoute" && refusal?.errno === "ESRCH";
+      const gone = kind === "deleteRoute" && refusal?.errno === "ESRCH";
       if (refusal !== undefined && !gone) {
-        const verb = change.kind === "replaceRoute" ? "set" : "delete";
-        const error = refusalError(`${verb} route ${dst}`, refusal);
+        const verb = kind === "replaceRoute" ? "set" : "delete";
+        const error = refusalError(`${verb} route ${formatCidr(route.dst)}`, refusal);
         errors.push(error);
-        if (change.kind === "replaceRoute") this.#setProblem(dst, error.message);
-      } else if (change.kind === "replaceRoute") {
-        this.#setProblem(dst, undefined);
-        this.#setPresent(key, change.route);
+        if (kind === "replaceRoute") this.#setProblem(route.dst, error.message);
+      } else if (kind === "replaceRoute") {
+        this.#setProblem(route.dst, undefined);
+        this.#setPresent(route, slot);
       } else {
-        this.#setAbsent(key);
-        if (this.#choices.best(dst) === undefined) this.#options.onStale(change.route.dst);
+        this.#setAbsent(slot);
+        if (slot.destination.wanted === undefined) this.#options.onStale(route.dst);
       }
+    }
+    for (const { destination, actual, desired } of slots) {
+      // What others have there may not be deleted yet, but is not there any more.
+      const several = destination.slot?.next !== undefined;
+      if (several && actual !== undefined && actual === desired) this.#displace(actual);
     }
     return { writes: changes.length - errors.length, errors };
   }
 
-  #setProblem(dst: string, problem: string | undefined): void {
-    if (this.#problems.get(dst) === problem) return;
-    if (problem === undefined) this.#problems.delete(dst);
-    else this.#problems.set(dst, problem);
-    this.#options.onProblem(dst);
+  #setProblem(dst: Cidr, problem: string | undefined): void {
+    if (problem === undefined && this.#problems.size === 0) return;
+    const text = formatCidr(dst);
+    if (this.#problems.get(text) === problem) return;
+    if (problem === undefined) this.#problems.delete(text);
+    else this.#problems.set(text, problem);
+    this.#options.onProblem(text);
   }
 
-  #setPresent(key: string, route: Route): void {
-    this.#tracker.setActual(key, route);
-    this.#index.set(key, route, this.#round);
-    if (route.oif !== undefined) this.#actualKeysByOif.add(route.oif, key);
-    if (route.protocol === this.#options.config.routeProtocol) this.#foreignSinceMs.delete(key);
-    else if (!this.#foreignSinceMs.has(key)) {
-      this.#foreignSinceMs.set(key, this.#options.nowMs());
+  #setPresent(route: Route, known?: Slot): void {
+    const slot = known ?? obtainSlot(this.#table.obtain(route.dst), route);
+    if (slot.actual === undefined) {
+      this.#actualCount++;
+      if (route.oif !== undefined) this.#actualByOif.add(route.oif, slot);
     }
+    slot.actual = route;
+    slot.round = this.#round;
+    if (route.protocol === this.#options.config.routeProtocol) this.#foreignSinceMs.delete(slot);
+    else if (!this.#foreignSinceMs.has(slot)) {
+      this.#foreignSinceMs.set(slot, this.#options.nowMs());
+    }
+    this.#compare(slot);
   }
 
-  #setAbsent(key: string): void {
-    const route = this.#tracker.actual.get(key);
-    if (route === undefined) return;
-    if (route.oif !== undefined) this.#actualKeysByOif.delete(route.oif, key);
-    this.#index.delete(route);
-    this.#tracker.deleteActual(key);
-    this.#foreignSinceMs.delete(key);
+  #setAbsent(slot: Slot): void {
+    if (slot.actual === undefined) return;
+    this.#actualCount--;
+    if (slot.actual.oif !== undefined) this.#actualByOif.delete(slot.actual.oif, slot);
+    slot.actual = undefined;
+    this.#foreignSinceMs.delete(slot);
+    this.#compare(slot);
   }
 
-  #mayDelete(key: string): boolean {
-    const since = this.#foreignSinceMs.get(key);
+  #mayDelete(slot: Slot): boolean {
+    const since = this.#foreignSinceMs.get(slot);
     return since === undefined || this.#options.nowMs() - since >= FOREIGN_GRACE_MS;
   }
 
@@ -272,26 +308,6 @@ export class RouteDriver {
 }
 
 const OUR_TYPES: ReadonlySet<number> = new Set([RTN_UNICAST, RTN_LOCAL, RTN_BLACKHOLE]);
-
-/** Destination, TOS, metric and interface in 16-bit units. */
-function routeKey({ dst, tos, priority, oif = 0 }: Route): string {
-  const { w0, w1, w2, w3, prefixLen } = dst;
-  const rest = String.fromCharCode(
-    w0 >>> 16,
-    w0 & UNIT,
-    (tos << 8) | prefixLen,
-    priority >>> 16,
-    priority & UNIT,
-    oif >>> 16,
-    oif & UNIT,
-  );
-  if (dst.family === 4) return rest;
-  return (
-    rest + String.fromCharCode(w1 >>> 16, w1 & UNIT, w2 >>> 16, w2 & UNIT, w3 >>> 16, w3 & UNIT)
-  );
-}
-
-const UNIT = 0xffff;
 
 /** IPv6 routes have no scope, and the kernel tells none. */
 function sameRoute(desired: Route, actual: Route): boolean {

@@ -157,8 +157,9 @@ export class FakeRouteKernel implements RouteKernel {
       case "deleteRoute": {
         const key = routeKey(change.route);
         const found = this.#routes.get(key);
-        const { oif } = change.route;
+        const { oif, type } = change.route;
         if (found === undefined || (oif !== undefined && found.oif !== oif)) return "ESRCH";
+        if (found.dst.family === 4 && found.type !== type) return "ESRCH";
         this.#routes.delete(key);
         return "";
       }

@@ -281,6 +281,10 @@ export const routeKernelSuite: Readonly<Record<string, (world: RouteWorld) => Pr
       assert.equal(gone.get(0)?.errno, "ESRCH", "the discarding one took its place");
       const [left] = allRoutes(world.kernel, net.family).filter((each) => each.protocol === 80);
       assert.deepEqual([left?.type, left?.oif], [RTN_BLACKHOLE, discard.oif]);
+      assert.equal(world.kernel.write([{ kind: "replaceRoute", route: via }]).size, 0);
+      const replaced = world.kernel.write([{ kind: "deleteRoute", route: discard }]);
+      assert.equal(replaced.get(0)?.errno, "ESRCH", "and the other way round");
+      assert.equal(world.kernel.write([{ kind: "replaceRoute", route: discard }]).size, 0);
       assert.equal(world.kernel.write([{ kind: "deleteRoute", route: discard }]).size, 0);
     }
   },

@@ -28,7 +28,7 @@ import {
 } from "#netlink";
 import { MultiMap, unreachable } from "#std";
 import type { LinuxDataplaneConfig } from "../config.ts";
-import type { RouteClass } from "../route-choices.ts";
+import type { RouteClass } from "../route-table.ts";
 
 /** IPv6's discarding routes are the loopback interface's, which is always the first. */
 const LOOPBACK_INDEX = 1;
@@ -73,8 +73,8 @@ export interface ClusterRoutesOptions {
 export class ClusterRoutes {
   readonly #options: ClusterRoutesOptions;
   readonly #entries = new Map<string, Entry>();
-  readonly #dstsByNode = new MultiMap<string, string>();
-  readonly #dirty = new Set<string>();
+  readonly #entriesByNode = new MultiMap<string, Entry>();
+  readonly #dirty = new Set<Entry>();
   readonly #carriers: Record<IpFamily, Carriers> = { 4: NO_CARRIERS, 6: NO_CARRIERS };
 
   constructor(options: ClusterRoutesOptions) {
@@ -89,43 +89,43 @@ export class ClusterRoutes {
     const dst = tryParseCidr(update.dst);
     if (dst === undefined) return;
     const before = this.#entries.get(update.dst);
-    if (before !== undefined) this.#dstsByNode.delete(before.update.dstNodeName, update.dst);
-    this.#entries.set(update.dst, {
-      update,
-      dst,
-      nodeIp: tryParseIp(update.dstNodeIp),
-      wanted: before?.wanted,
-    });
-    this.#dstsByNode.add(update.dstNodeName, update.dst);
-    this.#dirty.add(update.dst);
+    if (before !== undefined) this.#forget(before);
+    const nodeIp = tryParseIp(update.dstNodeIp);
+    const entry: Entry = { update, dst, nodeIp, wanted: before?.wanted };
+    this.#entries.set(update.dst, entry);
+    this.#entriesByNode.add(update.dstNodeName, entry);
+    this.#dirty.add(entry);
   }
 
   remove(dst: string): void {
     const entry = this.#entries.get(dst);
     if (entry === undefined) return;
     this.#entries.delete(dst);
-    this.#dstsByNode.delete(entry.update.dstNodeName, dst);
-    this.#dirty.delete(dst);
+    this.#forget(entry);
     this.#want(entry, undefined);
+  }
+
+  #forget(entry: Entry): void {
+    this.#entriesByNode.delete(entry.update.dstNodeName, entry);
+    this.#dirty.delete(entry);
   }
 
   /** The tunnel's end there came, moved or went. */
   nodeChanged(node: string): void {
-    for (const dst of this.#dstsByNode.get(node)) this.#dirty.add(dst);
+    for (const entry of this.#entriesByNode.get(node)) this.#dirty.add(entry);
   }
 
   setCarriers(family: IpFamily, carriers: Carriers): void {
     if (same(this.#carriers[family], carriers)) return;
     this.#carriers[family] = carriers;
-    for (const [text, { dst }] of this.#entries) if (dst.family === family) this.#dirty.add(text);
+    for (const entry of this.#entries.values()) {
+      if (entry.dst.family === family) this.#dirty.add(entry);
+    }
   }
 
   /** Says what routes are wanted now. */
   settle(): void {
-    for (const dst of this.#dirty) {
-      const entry = this.#entries.get(dst);
-      if (entry !== undefined) this.#want(entry, this.#target(entry));
-    }
+    for (const entry of this.#dirty) this.#want(entry, this.#target(entry));
     this.#dirty.clear();
   }
 
@@ -148,10 +148,10 @@ export class ClusterRoutes {
       return isRemote(update) ? this.#remoteTarget(entry, ipPoolType, carriers) : undefined;
     }
     if ((types & RouteTypes.LOCAL_WORKLOAD) === 0 || isHostCidr(dst)) return undefined;
-    const discard = { ...this.#route(dst), type: RTN_BLACKHOLE };
+    const oif = dst.family === 6 ? LOOPBACK_INDEX : undefined;
     return {
       routeClass: BLACKHOLES[ipPoolType],
-      route: dst.family === 4 ? discard : { ...discard, oif: LOOPBACK_INDEX },
+      route: this.#route(dst, { type: RTN_BLACKHOLE, oif }),
     };
   }
 
@@ -163,7 +163,7 @@ export class ClusterRoutes {
     const direct = (routeClass: RouteClass): Target | undefined =>
       parent === undefined || nodeIp?.family !== dst.family
         ? undefined
-        : { routeClass, route: this.#via(dst, nodeIp, parent) };
+        : { routeClass, route: this.#route(dst, { oif: parent, gateway: nodeIp }) };
     switch (pool) {
       case "NO_ENCAP":
         // A node beyond a router is reached as the host's other routes say.
@@ -178,8 +178,8 @@ export class ClusterRoutes {
       case "IPIP": {
         const plain = update.sameSubnet ? direct("ipip-same-subnet") : undefined;
         if (plain !== undefined || ipip === undefined || nodeIp === undefined) return plain;
-        const route = { ...this.#via(dst, nodeIp, ipip.index), mtu: ipip.mtu };
-        return { routeClass: "ipip-tunnel", route };
+        const via = { oif: ipip.index, gateway: nodeIp, mtu: ipip.mtu };
+        return { routeClass: "ipip-tunnel", route: this.#route(dst, via) };
       }
       default:
         return unreachable(pool);
@@ -192,29 +192,42 @@ export class ClusterRoutes {
     if (tunnel === undefined) return undefined;
     const { index: oif, mtu } = device;
     const isEnd = (types & RouteTypes.REMOTE_TUNNEL) !== 0;
-    const scope = dst.family === 4 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
-    const route = isEnd
-      ? { ...this.#route(dst), oif, mtu, scope }
-      : { ...this.#via(dst, tunnel, oif), mtu };
+    const route = this.#route(dst, isEnd ? { oif, mtu } : { oif, mtu, gateway: tunnel });
     return { routeClass: "vxlan-tunnel", route };
   }
 
-  #via(dst: Cidr, gateway: Ip, oif: number): Route {
-    return { ...this.#route(dst), oif, gateway, onlink: true };
-  }
-
-  #route(dst: Cidr): Route {
+  #route(dst: Cidr, { gateway, mtu, oif, type = RTN_UNICAST }: RouteParts): Route {
     const { ipv4RoutePriority, ipv6RoutePriority, routeProtocol } = this.#options.config;
-    return {
+    const isV4 = dst.family === 4;
+    const onLink = isV4 && type === RTN_UNICAST && gateway === undefined;
+    const route: Writable<Route> = {
       dst,
       table: RT_TABLE_MAIN,
       protocol: routeProtocol,
-      type: RTN_UNICAST,
-      scope: RT_SCOPE_UNIVERSE,
+      type,
+      scope: onLink ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE,
       tos: 0,
-      priority: dst.family === 4 ? ipv4RoutePriority : ipv6RoutePriority,
+      priority: isV4 ? ipv4RoutePriority : ipv6RoutePriority,
     };
+    if (oif !== undefined) route.oif = oif;
+    if (gateway !== undefined) {
+      route.gateway = gateway;
+      route.onlink = true;
+    }
+    if (mtu !== undefined) route.mtu = mtu;
+    return route;
   }
+}
+
+type Writable<T> = { -readonly [Field in keyof T]: T[Field] };
+
+/** What routes differ in. */
+interface RouteParts {
+  readonly type?: number;
+  readonly oif: number | undefined;
+  /** On the link. */
+  readonly gateway?: Ip;
+  readonly mtu?: number;
 }
 
 const BLACKHOLES: Readonly<Record<Exclude<IpPoolType, "NONE">, RouteClass>> = {

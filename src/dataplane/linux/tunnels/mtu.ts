@@ -26,6 +26,7 @@ export class Mtus {
   readonly #config: TunnelConfig;
   #host: number | undefined;
   #written: string | undefined;
+  #complaint = "";
 
   constructor(config: TunnelConfig) {
     this.#config = config;
@@ -56,21 +57,27 @@ export class Mtus {
     const { mtuFile } = this.#config;
     const text = String(mtu);
     if (mtuFile === undefined || text === this.#written) return;
-    this.#written = text;
     try {
-      if (readIfThere(mtuFile) === text) return;
-      mkdirSync(dirname(mtuFile), { recursive: true });
-      // A reader sees the old number or the new one.
-      writeFileSync(`${mtuFile}.new`, text, { mode: 0o644 });
-      renameSync(`${mtuFile}.new`, mtuFile);
+      if (readIfThere(mtuFile) !== text) writeWhole(mtuFile, text);
+      this.#written = text;
     } catch (error) {
-      log.warn("the MTU for workloads could not be written", {
+      const reason = messageOf(error);
+      if (reason === this.#complaint) return;
+      this.#complaint = reason;
+      log.warn("the MTU for workloads cannot be written; trying again", {
         path: mtuFile,
         mtu,
-        reason: messageOf(error),
+        reason,
       });
     }
   }
+}
+
+/** A reader sees the old number or the new one. */
+function writeWhole(path: string, text: string): void {
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(`${path}.new`, text, { mode: 0o644 });
+  renameSync(`${path}.new`, path);
 }
 
 function readIfThere(path: string): string | undefined {
