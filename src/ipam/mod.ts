@@ -12,7 +12,7 @@ export type { Assigned, FamilyResult } from "./assign.ts";
 export type { AffinityReleased } from "./claim.ts";
 export type { ReleaseOutcome, ReleaseRequest } from "./release.ts";
 export type { IpamConfig } from "./records.ts";
-export type { AddressUse } from "./pools.ts";
+export { poolOf, refusal, selectsNode, type AddressUse } from "./pools.ts";
 export { audit, describe, type Allocation, type Audit, type Problem } from "./check.ts";
 export { readSnapshot, type Snapshot } from "./snapshot.ts";
 export { utilization, type PoolUsage, type Usage } from "./utilization.ts";

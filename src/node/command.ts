@@ -10,14 +10,23 @@ import { nodeSettings, type NodeSettings } from "./settings.ts";
 const HELP = `
 Examples:
   sudo NODENAME=host-a IP=autodetect ETCD_ENDPOINTS=http://10.0.0.1:2379 margay node -startup
+  NODENAME=host-a margay node -allocate-tunnel-addrs --run-once
 
 -startup finds the node's name and addresses and writes the Node, default pools and settings. One
 dash or two, as you like. docs/node.md lists the variables.
 
 Exit code: 0 done, 1 an error; -startup fails when another node has the address, and names it.`;
 
+interface World {
+  readonly client: Client;
+  readonly settings: NodeSettings;
+  readonly flags: Flags;
+  /** Aborted when this process is asked to stop. */
+  readonly signal: AbortSignal;
+}
+
 /** What this process is to do; the datastore is open. */
-type Mode = (client: Client, settings: NodeSettings) => Promise<void>;
+type Mode = (world: World) => Promise<void>;
 
 const MODES: Readonly<
   Record<string, { readonly summary: string; readonly load: () => Promise<Mode> }>
@@ -27,8 +36,18 @@ const MODES: Readonly<
     load: async () => {
       const { startUp } = await import("./startup.ts");
       const host = { interfaces: hostInterfaces, sourceTowards };
-      return async (client, settings) => {
+      return async ({ client, settings }) => {
         await startUp(client, settings, host);
+      };
+    },
+  },
+  "allocate-tunnel-addrs": {
+    summary: "keep the addresses of this node's tunnels as the pools say",
+    load: async () => {
+      const { allocateOnce, keepTunnelAddresses } = await import("./tunnel-service.ts");
+      return async ({ client, settings, flags, signal }) => {
+        if (flags.runOnce === true) await allocateOnce(client, settings.name);
+        else await keepTunnelAddresses(client, settings.name, signal);
       };
     },
   },
@@ -36,6 +55,7 @@ const MODES: Readonly<
 
 interface Flags {
   readonly config?: string;
+  readonly runOnce?: boolean;
 }
 
 /** Resolves with the exit code. */
@@ -43,12 +63,13 @@ export async function nodeCommand(argv: readonly string[]): Promise<number> {
   const program = new Command("margay node")
     .description("Starts this node, and runs and checks its services")
     .option("-c, --config <file>", "CalicoAPIConfig file that names the datastore")
+    .option("--run-once", "with -allocate-tunnel-addrs: once, and exit")
     .addHelpText("after", HELP)
     .allowExcessArguments(false)
     .exitOverride();
   for (const [name, { summary }] of Object.entries(MODES)) program.option(`--${name}`, summary);
   try {
-    program.parse(argv.map(twoDashes), { from: "user" });
+    program.parse(argv.flatMap(twoDashes), { from: "user" });
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode;
     throw error;
@@ -65,8 +86,15 @@ export async function nodeCommand(argv: readonly string[]): Promise<number> {
   return await runMode(await mode.load(), flags);
 }
 
-/** calico-node's spelling: `-startup`. Single letters stay. */
-function twoDashes(argument: string): string {
+/** calico-node's spellings: `-startup`, `-allocate-tunnel-addrs-run-once`. Single letters stay. */
+function twoDashes(argument: string): string[] {
+  if (/^--?allocate-tunnel-addrs-run-once$/.test(argument)) {
+    return ["--allocate-tunnel-addrs", "--run-once"];
+  }
+  return [withTwoDashes(argument)];
+}
+
+function withTwoDashes(argument: string): string {
   return /^-[a-z][a-z0-9-]+$/.test(argument) ? `-${argument}` : argument;
 }
 
@@ -82,8 +110,10 @@ async function runMode(mode: Mode, flags: Flags): Promise<number> {
     owner: "margay node",
     serve: false,
   });
+  const abort = new AbortController();
+  for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, () => abort.abort());
   try {
-    await mode(new Client(store), settings);
+    await mode({ client: new Client(store), settings, flags, signal: abort.signal });
     return 0;
   } catch (error) {
     if (!(error instanceof MargayError) || error.kind === "bug") throw error;

@@ -17,22 +17,37 @@ function nodeEnvironment(more: Readonly<Record<string, string>>): NodeJS.Process
   return { PATH: `${PATH}:/usr/sbin:/sbin`, HOME, ...more };
 }
 
+export interface Running {
+  readonly log: () => string;
+  /** Asks it to stop; resolves when it has. */
+  readonly stop: () => Promise<Run>;
+  readonly ended: Promise<Run>;
+}
+
 /** `margay node …`; the log is what it says on standard error. */
-export async function runNode(
-  args: readonly string[],
-  env: Readonly<Record<string, string>>,
-): Promise<Run> {
+export function spawnNode(args: readonly string[], env: Readonly<Record<string, string>>): Running {
   const child = spawn(MARGAY, ["node", ...args], {
     env: nodeEnvironment(env),
     stdio: ["ignore", "ignore", "pipe"],
-    timeout: 30_000,
   });
   let log = "";
   child.stderr.on("data", (chunk: Buffer) => {
     log += chunk.toString();
   });
-  const [status] = (await once(child, "close")) as [number | null];
-  return { status, log };
+  const ended = once(child, "close").then(([status]): Run => ({ status: status as number, log }));
+  const stop = async (): Promise<Run> => {
+    child.kill("SIGTERM");
+    return await ended;
+  };
+  return { log: () => log, stop, ended };
+}
+
+/** The same, to its end. */
+export async function runNode(
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+): Promise<Run> {
+  return await spawnNode(args, env).ended;
 }
 
 /** What etcdctl prints as the value of an object; "" when there is none. */
