@@ -29,6 +29,19 @@ test("host endpoints", async (t) => {
     assert.deepEqual(passed["port 23 is one for the network of the caller"], ["in:23"]);
   });
 
+  await t.test("the endpoint for all interfaces has lo too, unless another has it", () => {
+    const { loopback } = result;
+    const open = ["open", "open", "open", "open"];
+    assert.deepEqual(loopback["everything denied on eth0"], open);
+    assert.deepEqual(loopback["everything denied on all interfaces"], [
+      "timeout",
+      "open",
+      "timeout",
+      "open",
+    ]);
+    assert.deepEqual(loopback["lo has an endpoint that allows"], open);
+  });
+
   await t.test("policy is there before its interface", () => {
     assert.deepEqual(passed["the interface comes after its endpoint"], FAILSAFE);
   });

@@ -10,10 +10,13 @@ import {
 import { GraphFeed, program } from "../../../support/in-process-agent.ts";
 import type { RawFlow } from "../../../support/packet-thread.ts";
 import { goldenWorld, PacketWorld } from "../../../support/packet-world.ts";
+import { TcpPeer, type Outcome } from "../../../support/tcp-peer.ts";
 
 export interface HostEndpointResult {
   /** Ports that got through, `in:` to the host and `out:` from it, per scene. */
   readonly passed: Readonly<Record<string, readonly string[]>>;
+  /** What the host gets from itself, at 127.0.0.1 and ::1, on ports 80 and 6443. */
+  readonly loopback: Readonly<Record<string, readonly Outcome[]>>;
   /** Statuses as they were told. */
   readonly statuses: readonly string[];
   readonly restartWrites: number;
@@ -46,6 +49,7 @@ const open = resource("GlobalNetworkPolicy", "open", {
   ingress: [{ action: "Allow" }],
   egress: [{ action: "Allow" }],
 });
+const ALLOW = { action: "Allow" };
 const both = { types: ["Ingress", "Egress"], egress: [{ action: "Deny" }] };
 const lockOut = [
   deny("all", both),
@@ -55,6 +59,10 @@ const lockOut = [
 ];
 
 const world = await PacketWorld.build(goldenWorld());
+const LISTENED = [80, 6443];
+const host = new TcpPeer("/proc/self/ns/net");
+for (const port of LISTENED) await host.listen(port);
+const byLoopback: Record<string, readonly Outcome[]> = {};
 const statuses: string[] = [];
 const passed: Record<string, string[]> = {};
 const feed = new GraphFeed();
@@ -100,6 +108,14 @@ async function probe(scene: string): Promise<void> {
   );
 }
 
+async function loopback(scene: string): Promise<void> {
+  const outcomes: Outcome[] = [];
+  for (const address of ["127.0.0.1", "::1"]) {
+    for (const port of LISTENED) outcomes.push(await host.connect(address, port));
+  }
+  byLoopback[scene] = outcomes;
+}
+
 async function become(...resources: readonly Json[]): Promise<void> {
   await program(dataplane, feed.next([node, ...resources]));
 }
@@ -110,8 +126,17 @@ await become(hep("a", { interfaceName: "eth0" }));
 await probe("no policy");
 await become(hep("a", { interfaceName: "eth0" }), ...lockOut);
 await probe("everything denied");
+await loopback("everything denied on eth0");
 await become(hep("a", { interfaceName: "*" }), ...lockOut);
 await probe("everything denied on all interfaces");
+await loopback("everything denied on all interfaces");
+await become(
+  hep("a", { interfaceName: "*" }),
+  hep("open", { interfaceName: "lo" }),
+  deny("all", both),
+  { ...open, spec: { selector: "host == 'open'", order: 0, ingress: [ALLOW], egress: [ALLOW] } },
+);
+await loopback("lo has an endpoint that allows");
 const later = deny("later", { ...both, order: -5 });
 await become(hep("a", { interfaceName: "*" }), ...lockOut, later);
 await probe("and denied again");
@@ -192,5 +217,14 @@ const left = [...ruleset.matchAll(/(?:chain|set|map) (\S*(?:host-|failsafe)\S*) 
   .filter((name) => !name.startsWith("workload-"));
 await dataplane.close();
 await world.close();
-const result: HostEndpointResult = { passed, statuses, restartWrites, idleWrites, tracked, left };
+await host.close();
+const result: HostEndpointResult = {
+  passed,
+  loopback: byLoopback,
+  statuses,
+  restartWrites,
+  idleWrites,
+  tracked,
+  left,
+};
 process.stdout.write(JSON.stringify(result), () => process.exit(0));
