@@ -26,8 +26,8 @@ npm: node_modules/.installed
 .cache/kernel/initramfs: scripts/kernel.sh scripts/emulated-init.sh | deps-test
 	@scripts/kernel.sh
 
-run: deps-run ## a live host in network namespaces: edit a policy, see packets obey
-	@bin/margay lab up examples/one-host.yaml
+run: deps-run ## three live hosts in network namespaces: edit a policy, cut a link, see packets obey
+	@bin/margay lab up examples/three-hosts.yaml
 
 check: npm ## types, lint, format, dead code
 	tsc --noEmit -p .

@@ -10,7 +10,7 @@ import { readLabSpec, type LabSpec } from "./spec.ts";
 
 const EXAMPLES = `
 Examples:
-  margay lab up examples/one-host.yaml              live view, redrawn when anything changes
+  margay lab up examples/three-hosts.yaml           live view, redrawn when anything changes
   margay lab up examples/one-host.yaml --once       print it, compare with what the file expects, exit 0 or 1
   margay lab ctl apply -f examples/walkthrough/1-deny-db.yaml
   margay lab exec client -- ping -c1 10.65.0.10

@@ -216,15 +216,16 @@ class Lab {
   async #round(): Promise<readonly Cell[]> {
     const world = this.#world;
     if (world === null) return [];
-    this.#cells = await measure(world.peers(), this.#spec.expect, (from, targets) =>
+    const cells = await measure(world.peers(), this.#spec.expect, (from, targets) =>
       this.#probers.probe(from, targets, PROBE_TIMEOUT_MS),
     );
     if (performance.now() - this.#observedAt > OBSERVE_INTERVAL_MS) {
       this.#observedAt = performance.now();
       this.#hosts = await Promise.all(world.hosts.map(({ name }) => observeHost(name)));
     }
+    this.#cells = cells;
     this.#rounds += 1;
-    return this.#cells;
+    return cells;
   }
 
   async once(options: RunOptions): Promise<number> {

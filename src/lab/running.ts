@@ -9,7 +9,7 @@ export function findLab(name: string | undefined): RunningLab {
   if (lab === undefined) {
     throw inputError(
       "no-lab",
-      `no lab${name === undefined ? "" : ` named ${name}`} runs: start one with 'margay lab up examples/one-host.yaml'`,
+      `no lab${name === undefined ? "" : ` named ${name}`} runs: start one with 'margay lab up examples/three-hosts.yaml'`,
     );
   }
   if (second !== undefined)

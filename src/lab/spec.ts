@@ -102,7 +102,7 @@ export function readLabSpec(path: string): LabSpec {
   } catch (error) {
     throw inputError(
       "no-such-file",
-      `${path}: cannot be read: give the path of a lab file, e.g. examples/one-host.yaml`,
+      `${path}: cannot be read: give the path of a lab file, e.g. examples/three-hosts.yaml`,
       { cause: error },
     );
   }

@@ -127,7 +127,7 @@ export class Wires {
   addRoutes(station: string, routes: readonly UnderlayRoute[]): void {
     ipBatch(
       netnsOf(station),
-      routes.map(({ to, via }) => `${isIpv6(via) ? "-6 " : ""}route replace ${to} via ${via}`),
+      routes.map(({ to, via }) => `route replace ${to} via ${via}`),
     );
   }
 
@@ -140,12 +140,20 @@ export class Wires {
   }
 }
 
-/** Duplicate address detection costs a second per address and finds nothing here. */
-export function addNamespace(netns: string): void {
-  const quiet = ["net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0"];
+function addNamespace(netns: string): void {
   ipBatch(undefined, [`netns add ${netns}`]);
-  runTool("ip", ["netns", "exec", netns, "sysctl", "-qw", ...quiet]);
-  ipBatch(netns, [LO_UP]);
+  setUp(netns, []);
+}
+
+/**
+ * Its loopback and these lines of `ip`, without duplicate address detection, which costs a second an
+ * address and finds nothing here.
+ */
+export function setUp(netns: string, lines: readonly string[]): void {
+  const script =
+    'for f in /proc/sys/net/ipv6/conf/*/accept_dad; do echo 0 >"$f"; done; exec ip -batch -';
+  const argv = ["netns", "exec", netns, "sh", "-c", script];
+  runTool("ip", argv, `${[LO_UP, ...lines].join("\n")}\n`);
 }
 
 export function removeNamespace(netns: string): void {

@@ -25,9 +25,10 @@ import { networksOf } from "./spec-checks.ts";
 import type { LabHost, LabPeer, LabSpec, LabWorkload, Listen } from "./spec.ts";
 import { hostLink, memberLink, openLabStore, OWN_ADDRESS, storeEnvironment } from "./store.ts";
 import { storeRecipes } from "./store.ts";
+import { giveTunnelAddresses } from "./tunnel-addresses.ts";
 import { underlayRoutes } from "./underlay.ts";
 import { Wires } from "./wires.ts";
-import { addWorkload, removeWorkload } from "./workload-wires.ts";
+import { addWorkloadWires, removeWorkloadWires } from "./workload-wires.ts";
 
 /** A workload as it lives: with addresses. Those that came in bulk take no part in the matrix. */
 export interface PlacedWorkload extends LabWorkload {
@@ -92,11 +93,9 @@ export class World {
   /** Addresses, wires, and the endpoints in the datastore, all at once. */
   async addWorkloads(wanted: readonly LabWorkload[], probed: boolean): Promise<PlacedWorkload[]> {
     const placed: PlacedWorkload[] = [];
-    for (const one of wanted) {
-      const workload = { ...(await withAddresses(this.store, this.spec, one)), probed };
-      addWorkload(workload);
-      placed.push(workload);
-    }
+    for (const one of wanted)
+      placed.push({ ...(await withAddresses(this.store, this.spec, one)), probed });
+    addWorkloadWires(placed);
     const client = new Client(this.store);
     for (const profile of profiles(wanted)) await client.apply(profile as Resource);
     await Promise.all(placed.map((one) => client.apply(endpoint(one) as Resource)));
@@ -130,6 +129,7 @@ export class World {
 
   async startHost(host: LabHost): Promise<void> {
     await holdHost(host.name);
+    await giveTunnelAddresses(this.store, host.name);
     await startServices(this.processes, this.#hostOptions(host), readPid(holderFile(host.name)));
   }
 
@@ -206,7 +206,7 @@ export class World {
     const client = new Client(this.store);
     for (const one of this.workloads.filter(({ host: on }) => on === name)) {
       await client.delete("WorkloadEndpoint", endpointName(one), { namespace: one.namespace });
-      removeWorkload(one);
+      removeWorkloadWires(one);
       this.workloads.splice(this.workloads.indexOf(one), 1);
     }
     this.wires.removeStation(name);

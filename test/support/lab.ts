@@ -8,6 +8,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { askLab, type LabStatus } from "../../src/lab/control.ts";
 import type { Cell } from "../../src/lab/matrix.ts";
 import { runningLabs } from "../../src/lab/sandbox.ts";
+import type { TrafficCounts } from "./lab-traffic.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 const MARGAY = join(ROOT, "bin/margay");
@@ -136,6 +137,28 @@ export class TestLab {
     ).catch((error: unknown) => {
       throw new Error(`${String(error)}\n${last}\n${this.output.slice(-2000)}`, { cause: error });
     });
+  }
+
+  /** Packets from one workload to another's echo port; the returned function stops them and counts. */
+  async traffic(from: string, to: string, port: number): Promise<() => Promise<TrafficCounts>> {
+    const peers = (await this.status())?.peers ?? [];
+    const addresses = peers.find((peer) => peer.name === to)?.addresses ?? [];
+    const script = join(ROOT, "test/support/lab-traffic.ts");
+    const argv = ["lab", "exec", "--lab", this.name, from, "--", process.execPath];
+    const child = spawn(MARGAY, [...argv, script, String(port), ...addresses], {
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    let output = "";
+    child.stdout.on("data", (chunk: Buffer) => {
+      output += chunk.toString();
+    });
+    const ended = new Promise((resolve) => child.once("exit", resolve));
+    await until("packets flow", () => output.startsWith("started\n"));
+    return async () => {
+      child.stdin.end();
+      await ended;
+      return JSON.parse(output.slice("started\n".length)) as TrafficCounts;
+    };
   }
 
   async close(): Promise<void> {

@@ -1,0 +1,260 @@
+/** Many hosts: what is killed, cut, filled up and claimed twice, while packets are counted. */
+import assert from "node:assert/strict";
+import { after, before, test, type TestContext } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
+import { TestLab, until } from "../support/lab.ts";
+import type { TrafficCounts } from "../support/lab-traffic.ts";
+
+const LONG = process.env["MARGAY_TEST_LONG"] !== undefined;
+const ECHO = 7;
+const LAB = `kind: Lab
+name: faults
+etcd: 3
+subnets: [lan]
+routers:
+- name: tor
+  subnet: lan
+  addresses: [10.0.1.1/24, "2001:db8:1::1/64"]
+  bgp: {daemon: frr, asNumber: 64900, announces: [203.0.113.0/24, "2001:db8:bad::/48"]}
+hosts:
+- {name: host-a, addresses: [10.0.1.11/24, "2001:db8:1::11/64"]}
+- {name: host-b, addresses: [10.0.1.12/24, "2001:db8:1::12/64"]}
+- {name: host-c, addresses: [10.0.1.13/24, "2001:db8:1::13/64"]}
+workloads:
+- {name: web, host: host-a, labels: {app: web}, listen: ["udp:${ECHO}"]}
+- {name: api, host: host-b, labels: {app: api}, listen: ["udp:${ECHO}"]}
+- {name: db, host: host-c, labels: {app: db}, listen: ["udp:${ECHO}"]}
+resources:
+- {apiVersion: projectcalico.org/v3, kind: IPPool, metadata: {name: pods-v4}, spec: {cidr: 10.65.0.0/16}}
+- {apiVersion: projectcalico.org/v3, kind: IPPool, metadata: {name: pods-v6}, spec: {cidr: "fd65::/96"}}
+- {apiVersion: projectcalico.org/v3, kind: BGPPeer, metadata: {name: tor-v4}, spec: {peerIP: 10.0.1.1, asNumber: 64900}}
+- {apiVersion: projectcalico.org/v3, kind: BGPPeer, metadata: {name: tor-v6}, spec: {peerIP: "2001:db8:1::1", asNumber: 64900}}
+expect: {default: allow}
+`;
+
+let lab: TestLab;
+
+before(async () => {
+  lab = new TestLab("faults", LAB);
+  await lab.ready();
+  await lab.asExpected();
+});
+after(() => lab.close());
+
+/** Packets in both directions between two hosts while something is done. */
+async function during(t: TestContext, what: string, act: () => unknown): Promise<TrafficCounts> {
+  const stops = await Promise.all([
+    lab.traffic("web", "api", ECHO),
+    lab.traffic("db", "web", ECHO),
+  ]);
+  try {
+    await act();
+    await delay(1000);
+  } finally {
+    const counts = await Promise.all(stops.map((stop) => stop()));
+    const sum = (pick: (one: TrafficCounts) => number): number =>
+      counts.reduce((total, one) => total + pick(one), 0);
+    const total: TrafficCounts = {
+      sent: sum((one) => one.sent),
+      lostEstablished: sum((one) => one.lostEstablished),
+      lostNew: sum((one) => one.lostNew),
+      longestGapMs: Math.max(...counts.map((one) => one.longestGapMs)),
+    };
+    t.diagnostic(`${what}: ${JSON.stringify(total)}`);
+    lastCounts = total;
+  }
+  return lastCounts;
+}
+
+let lastCounts: TrafficCounts;
+
+async function losesNothing(t: TestContext, what: string, act: () => unknown): Promise<void> {
+  const counts = await during(t, what, act);
+  assert.ok(counts.sent > 100, `${what}: only ${counts.sent} packets were sent`);
+  const { lostEstablished, lostNew } = counts;
+  assert.deepEqual({ lostEstablished, lostNew }, { lostEstablished: 0, lostNew: 0 }, what);
+}
+
+test("any process of a host killed and started again: nothing is lost", async (t) => {
+  await losesNothing(t, "felix, confd, bird, bird6 of two hosts killed in turn", async () => {
+    for (const name of ["felix", "confd", "bird", "bird6"]) {
+      for (const host of ["host-a", "host-b"]) lab.lab("kill", host, name);
+      await delay(1000);
+      for (const host of ["host-a", "host-b"]) lab.lab("heal", host);
+      await lab.asExpected();
+    }
+  });
+});
+
+test("a member of etcd killed, then the leader: nothing is lost, and changes arrive", async (t) => {
+  await losesNothing(t, "two etcd members killed in turn", async () => {
+    lab.lab("kill", "etcd-2");
+    await deniesAndAllows("after a member");
+    lab.lab("heal", "etcd-2");
+    await until("etcd-2 is back", () => healthy("etcd-2"));
+    const leader = leaderOf();
+    lab.lab("kill", leader);
+    await deniesAndAllows("after the leader");
+    lab.lab("heal", leader);
+  });
+});
+
+test("all of etcd gone for a while: traffic goes on, and what comes after arrives", async (t) => {
+  await losesNothing(t, "no etcd", async () => {
+    for (const member of ["etcd-1", "etcd-2", "etcd-3"]) lab.lab("kill", member);
+    await delay(LONG ? 60_000 : 5000);
+    for (const member of ["etcd-1", "etcd-2", "etcd-3"]) lab.lab("heal", member);
+    await until("etcd is back", () => healthy("etcd-1"));
+    await deniesAndAllows("after all of etcd");
+  });
+});
+
+/** A policy on a host that no counted packet enters takes hold, and goes. */
+async function deniesAndAllows(when: string): Promise<void> {
+  const reaches = async (): Promise<boolean | undefined> =>
+    (await lab.cells()).find((cell) => cell.from === "api" && cell.to === "db")?.allowed;
+  await until(`a policy is written ${when}`, () => {
+    try {
+      lab.apply("GlobalNetworkPolicy", "deny-db", { selector: "app == 'db'", types: ["Ingress"] });
+      return true;
+    } catch {
+      // While a leader is being elected.
+      return false;
+    }
+  });
+  await until(`a policy takes hold ${when}`, async () => (await reaches()) === false);
+  lab.ctl("delete", "globalnetworkpolicy", "deny-db");
+  await until(`a policy goes ${when}`, async () => (await reaches()) === true);
+}
+
+function etcdctl(member: string, ...args: readonly string[]): string {
+  const port = "2379";
+  const endpoint = `http://100.64.255.1${member.at(-1) ?? ""}:${port}`;
+  return lab.exec("host-a", "etcdctl", "--endpoints", endpoint, ...args);
+}
+
+function healthy(member: string): boolean {
+  try {
+    etcdctl(member, "endpoint", "health");
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function leaderOf(): string {
+  interface Status {
+    readonly header: { readonly member_id: number };
+    readonly leader: number;
+  }
+  const found = ["etcd-1", "etcd-2", "etcd-3"].find((member) => {
+    const text = etcdctl(member, "endpoint", "status", "-w", "json");
+    const [one] = JSON.parse(text) as { readonly Status: Status }[];
+    return one?.Status.header.member_id === one?.Status.leader;
+  });
+  assert.ok(found !== undefined, "no member leads");
+  return found;
+}
+
+test("a link cut and healed: lost only meanwhile", async (t) => {
+  const cutMs = 2000;
+  const { longestGapMs, lostNew } = await during(t, "host-b's link cut", async () => {
+    lab.lab("cut", "host-b");
+    await delay(cutMs);
+    lab.lab("heal", "host-b");
+    await lab.asExpected();
+  });
+  assert.ok(lostNew > 0, "the link was not cut");
+  assert.ok(longestGapMs < cutMs + 2000, `${longestGapMs} ms without an answer`);
+});
+
+test("a filter that cannot be: its peer is told nothing, sessions and packets go on", async (t) => {
+  const told = (): number => {
+    const socket = "/run/margay/frr/tor";
+    const command = "show bgp ipv4 unicast json";
+    const text = lab.exec("tor", "vtysh", "--vty_socket", socket, "-c", command);
+    return Object.keys((JSON.parse(text) as { readonly routes: object }).routes).length;
+  };
+  assert.equal(told(), 4);
+  lab.apply("BGPFilter", "bad", { exportV4: [{ action: "Accept" }] });
+  lab.ctl("patch", "bgppeer", "tor-v4", "-p", '{"spec":{"filters":["bad"]}}');
+  await losesNothing(t, "a bad BGP filter", async () => {
+    // As another version, or a careless hand, may have stored it: `apply` would refuse it.
+    const key = "/calico/resources/v3/projectcalico.org/bgpfilters/bad";
+    const stored = etcdctl("etcd-1", "get", "--print-value-only", key).trim();
+    etcdctl("etcd-1", "put", key, stored.replace('"Accept"', '"Explode"'));
+    await until("the router is told nothing", () => told() === 1);
+    lab.ctl("patch", "bgppeer", "tor-v4", "-p", '{"spec":{"filters":[]}}');
+    await until("the router is told all again", () => told() === 4);
+  });
+  await lab.asExpected();
+});
+
+test("the disk full where BIRD's configuration is: the old one stays, the new one follows", async (t) => {
+  const dir = "/run/margay/hosts/host-a/confd/config";
+  const script = [
+    `cp -a ${dir} /run/margay/kept && mount -t tmpfs -o size=48k tmpfs ${dir}`,
+    `cp -a /run/margay/kept/. ${dir}/`,
+    `dd if=/dev/zero of=${dir}/filler bs=1k count=100 2>/dev/null; true`,
+  ].join(" && ");
+  lab.exec("host-a", "sh", "-c", script);
+  const sessions = async (): Promise<number> =>
+    (await lab.status())?.hosts.find((one) => one.name === "host-a")?.sessions.length ?? 0;
+  const before = await sessions();
+  await losesNothing(t, "disk full", async () => {
+    lab.apply("BGPPeer", "late", { node: "host-a", peerIP: "10.0.1.99", asNumber: 64999 });
+    await delay(3000);
+    assert.equal(await sessions(), before, "a configuration was written where there is no room");
+    lab.exec("host-a", "rm", `${dir}/filler`);
+    await until("the new peer is in BIRD", async () => (await sessions()) === before + 1);
+    lab.ctl("delete", "bgppeer", "late");
+    await until("the peer is gone", async () => (await sessions()) === before);
+  });
+});
+
+test("100 workloads at once: all reachable from another host, nobody else loses a packet", async (t) => {
+  let addresses: string[] = [];
+  await losesNothing(t, "100 workloads added", async () => {
+    const text = lab.lab("add-workloads", "host-c", "100");
+    const lines = text.trim().split("\n");
+    assert.equal(lines.length, 100);
+    addresses = lines.flatMap((line) => line.split(" ").slice(1));
+    const took = await until(
+      "all 100 answer in both families",
+      () => unreached("web", addresses) === "",
+    );
+    t.diagnostic(`all 100 answer ${Math.round(took)} ms after they were written`);
+  });
+  assert.equal(new Set(addresses).size, 200, "an address was given twice");
+});
+
+/** Of these addresses, those that a ping from the workload does not reach. */
+function unreached(from: string, addresses: readonly string[]): string {
+  const script = `for ip in ${addresses.join(" ")}; do { ping -c1 -W2 $ip >/dev/null 2>&1 || echo $ip; } & done; wait`;
+  return lab.exec(from, "sh", "-c", script).trim();
+}
+
+test("a host removed for good: its blocks are free, nobody routes to it, nobody else loses a packet", async (t) => {
+  lab.lab("add-host", "host-d", "lan");
+  lab.lab("add-workloads", "host-d", "2", "--listen", `udp:${ECHO}`);
+  await lab.asExpected();
+  const blocks = (): string[] =>
+    lab.ctl("ipam", "show", "--show-blocks").match(/(?:10\.65|fd65:)[^ ]*\/(?:26|122)/g) ?? [];
+  const before = blocks();
+  await losesNothing(t, "a host removed", async () => {
+    lab.lab("remove-host", "host-d");
+    await until("the others forget it", async () => {
+      const hosts = (await lab.status())?.hosts ?? [];
+      const told = hosts.flatMap((one) => [
+        ...one.sessions.map((session) => session.name),
+        ...one.routes.map((route) => route.via ?? ""),
+      ]);
+      return (
+        hosts.length === 3 && !told.some((text) => /10[._]0[._]1[._]2\b|1::2\b|1__2\b/.test(text))
+      );
+    });
+  });
+  assert.equal(blocks().length, before.length - 2, "its blocks are still there");
+  assert.match(lab.ctl("ipam", "check"), /found 0 problems/);
+  await lab.asExpected();
+});
