@@ -103,6 +103,7 @@ export const port: TypeSpec = { kind: "port" };
 export const protocol: TypeSpec = { kind: "protocol" };
 export const any: TypeSpec = { kind: "any" };
 export const text: TypeSpec = { kind: "string" };
+export const longSelector: TypeSpec = { kind: "string", format: "selector" };
 export const selector: TypeSpec = { kind: "string", format: "selector", maxLength: 1024 };
 export const labelMap: TypeSpec = { kind: "map", keys: "label-key", values: "label-value" };
 /** Labels, checked in manifests. */

@@ -99,7 +99,7 @@ function factsOf({ type, required, default: fallback, computeDefault }: FieldSpe
 function typeText(type: TypeSpec): string {
   switch (type.kind) {
     case "string":
-      return type.manifestFormat ?? type.format ?? "string";
+      return type.format ?? type.manifestFormat ?? "string";
     case "int":
       return type.asNumber === true ? "AS number" : "integer";
     case "float":

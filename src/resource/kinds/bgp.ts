@@ -364,7 +364,7 @@ function filterRule(family: 4 | 6): ObjectSpec {
       field("action", oneOf("Accept", "Reject"), "what happens to routes that match", {
         required: true,
       }),
-      field("operations", list(operation), "changes to routes that are accepted"),
+      field("operations", list(operation, { maxItems: 10 }), "changes to routes that are accepted"),
     ],
     [...filterRules, familyRule(family), acceptRule],
   );

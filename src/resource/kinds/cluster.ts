@@ -10,7 +10,7 @@ import {
   newlyFormatted,
   object,
   oneOf,
-  selector,
+  longSelector,
   text,
   type ObjectSpec,
 } from "../schema.ts";
@@ -34,7 +34,7 @@ const template = object([
   field("interfaceCIDRs", list(newlyFormatted("cidr-or-ip")), "addresses that are expected"),
   field("interfacePattern", newlyFormatted("regexp"), "interfaces by name"),
   field("labels", labelMap, "labels of the endpoints"),
-  field("nodeSelector", selector, "the nodes that get them"),
+  field("nodeSelector", longSelector, "the nodes that get them"),
 ]);
 
 const controllers = object([

@@ -15,7 +15,7 @@ import {
   oneOf,
   oneOfAnyCase,
   port,
-  selector,
+  longSelector,
   text,
   textMap,
   type Fields,
@@ -118,7 +118,7 @@ const conntrackTimeouts = object(
 
 /** Names in groups of one type, cut at blanks; order is the order of the struct. */
 const TABLE: readonly (readonly [TypeSpec, string])[] = [
-  [selector, "nodeSelector"],
+  [longSelector, "nodeSelector"],
   [bool, "useInternalDataplaneDriver"],
   [text, "dataplaneDriver"],
   [duration, "dataplaneWatchdogTimeout"],

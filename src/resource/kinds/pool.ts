@@ -9,7 +9,7 @@ import {
   list,
   object,
   oneOf,
-  selector,
+  longSelector,
   type Fields,
   type ObjectSpec,
 } from "../schema.ts";
@@ -35,10 +35,10 @@ export const ipPoolSpec: ObjectSpec = object(
     field("blockSize", int(0, 128), "prefix length of the blocks that nodes take; cannot change", {
       computeDefault: (value) => (familyOf(value["cidr"]) === 6 ? 122 : 26),
     }),
-    field("nodeSelector", selector, "the nodes that take addresses from the pool", {
+    field("nodeSelector", longSelector, "the nodes that take addresses from the pool", {
       default: "all()",
     }),
-    field("namespaceSelector", selector, "the namespaces that take addresses from the pool"),
+    field("namespaceSelector", longSelector, "the namespaces that take addresses from the pool"),
     field(
       "allowedUses",
       list(oneOf("Workload", "Tunnel", "LoadBalancer"), { unique: true }),

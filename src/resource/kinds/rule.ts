@@ -13,6 +13,7 @@ import {
   oneOf,
   port,
   protocol,
+  longSelector,
   selector,
   text,
   type Fields,
@@ -80,7 +81,7 @@ const entity = object(
       "serviceAccounts",
       object([
         field("names", list(text), "service accounts by name"),
-        field("selector", selector, "service accounts by label"),
+        field("selector", longSelector, "service accounts by label"),
       ]),
       "workloads by their service account",
       { zero: "keep" },
