@@ -138,7 +138,8 @@ export class ClusterHosts {
     this.ip("link set lo up");
     for (const subnet of [1, 2]) {
       this.ip(
-        `link add net${subnet} type bridge`,
+        // Not that of some port, which may go.
+        `link add net${subnet} address 02:00:00:00:01:0${subnet} type bridge`,
         `link set net${subnet} up`,
         `addr add 10.0.${subnet}.1/24 dev net${subnet}`,
         `-6 addr add fd00:${subnet}::1/64 dev net${subnet} nodad`,
@@ -147,21 +148,16 @@ export class ClusterHosts {
     for (const host of this.hosts) this.#wireHost(host);
   }
 
-  #wireHost({ ipv4, ipv6, netns, number, pod, subnet }: Host): void {
+  #wireHost(host: Host): void {
+    const { netns, pod } = host;
     for (const name of [netns, pod.netns]) {
       this.ip(`netns add ${name}`);
       const quiet = ["sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0"];
       execFileSync("ip", ["netns", "exec", name, ...quiet]);
       this.ip(`-n ${name} link set lo up`);
     }
+    this.plugUplink(host);
     this.ip(
-      `link add up${number} type veth peer name eth0 netns ${netns}`,
-      `link set up${number} master net${subnet} up`,
-      `-n ${netns} link set eth0 up`,
-      `-n ${netns} addr add ${ipv4}/24 dev eth0`,
-      `-n ${netns} -6 addr add ${ipv6}/64 dev eth0 nodad`,
-      `-n ${netns} route add default via 10.0.${subnet}.1`,
-      `-n ${netns} -6 route add default via fd00:${subnet}::1`,
       `-n ${netns} link add ${pod.interfaceName} address ee:ee:ee:ee:ee:ee type veth peer name eth0 netns ${pod.netns}`,
       `-n ${netns} link set ${pod.interfaceName} up`,
       `-n ${pod.netns} link set eth0 up`,
@@ -171,6 +167,23 @@ export class ClusterHosts {
       `-n ${pod.netns} route add default via 169.254.1.1 dev eth0`,
       `-n ${pod.netns} -6 route add default via fe80::ecee:eeff:feee:eeee dev eth0`,
     );
+  }
+
+  plugUplink({ ipv4, ipv6, netns, number, subnet }: Host): void {
+    this.ip(
+      // The same MAC each time: what others know of it stays true.
+      `link add up${number} type veth peer name eth0 address 02:00:00:00:00:0${number} netns ${netns}`,
+      `link set up${number} master net${subnet} up`,
+      `-n ${netns} link set eth0 up`,
+      `-n ${netns} addr add ${ipv4}/24 dev eth0`,
+      `-n ${netns} -6 addr add ${ipv6}/64 dev eth0 nodad`,
+      `-n ${netns} route add default via 10.0.${subnet}.1`,
+      `-n ${netns} -6 route add default via fd00:${subnet}::1`,
+    );
+  }
+
+  unplugUplink({ number }: Host): void {
+    this.ip(`link del up${number}`);
   }
 
   /** `ip` in the router, or with `-n NETNS` elsewhere. */

@@ -28,10 +28,15 @@ export class HostAddresses {
 
   /** Reads all; throws, and then what was known stays. */
   resync(kernel: RouteKernel): void {
-    const addresses = kernel.addresses();
+    const found = new Map<number, Map<string, InterfaceAddress>>();
+    for (const entry of kernel.addresses()) {
+      let addresses = found.get(entry.ifindex);
+      if (addresses === undefined) found.set(entry.ifindex, (addresses = new Map()));
+      addresses.set(formatIp(entry.address), entry);
+    }
+    if (!this.#known || !sameAddresses(this.#byIndex, found)) this.#changed = true;
     this.#byIndex.clear();
-    for (const address of addresses) this.update(address, true);
-    this.#changed = true;
+    for (const [index, addresses] of found) this.#byIndex.set(index, addresses);
     this.#known = true;
   }
 
@@ -78,4 +83,17 @@ export class HostAddresses {
     }
     return byName;
   }
+}
+
+type Addresses = ReadonlyMap<number, ReadonlyMap<string, InterfaceAddress>>;
+
+/** An interface may have lost its last one. */
+function sameAddresses(before: Addresses, after: Addresses): boolean {
+  for (const [index, addresses] of before) {
+    const now = after.get(index);
+    if ((now?.size ?? 0) !== addresses.size) return false;
+    for (const text of addresses.keys()) if (now?.has(text) !== true) return false;
+  }
+  for (const index of after.keys()) if (!before.has(index)) return false;
+  return true;
 }

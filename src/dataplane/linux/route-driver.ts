@@ -226,10 +226,16 @@ export class RouteDriver {
   ): DriverResult {
     const refusals = this.#options.kernel.write(changes);
     const errors: Error[] = [];
+    let vanished = 0;
     for (const [index, { kind, route }] of changes.entries()) {
       const slot = slots[index];
       if (slot === undefined) continue;
       const refusal = refusals.get(index);
+      if (kind === "replaceRoute" && refusal?.errno === "ENODEV") {
+        // Its interface is gone: a notification is on its way.
+        vanished++;
+        continue;
+      }
       const gone = kind === "deleteRoute" && refusal?.errno === "ESRCH";
       if (refusal !== undefined && !gone) {
         const verb = kind === "replaceRoute" ? "set" : "delete";
@@ -249,7 +255,7 @@ export class RouteDriver {
       const several = destination.slot?.next !== undefined;
       if (several && actual !== undefined && actual === desired) this.#displace(actual);
     }
-    return { writes: changes.length - errors.length, errors };
+    return { writes: changes.length - errors.length - vanished, errors };
   }
 
   #setProblem(dst: Cidr, problem: string | undefined): void {

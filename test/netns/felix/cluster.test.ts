@@ -63,11 +63,16 @@ test("three hosts in two subnets: VXLAN across, plain routes within", async (t) 
     assert.match(state["address"] ?? "", /inet 10\.65\.1\.0\/32 scope global vxlan\.calico/);
     assert.equal(result.mtuFile, "1430", "what fits through the IPv6 tunnel too");
   });
+  await t.test("a device that Calico made is taken over, and what is stale on it goes", () => {
+    assert.match(result.takenOver, /^10\.65\.3\.0\/26 via 10\.65\.3\.0 dev vxlan\.calico/m);
+    assert.doesNotMatch(result.takenOver, /10\.65\.9\.|10\.0\.9\.9/);
+  });
   await t.test("whatever others break is repaired without waiting for a timer", () => {
     const slow = Object.entries(result.repairs).filter(([, ms]) => ms > 3000);
     assert.deepEqual(slow, [], log);
-    assert.equal(Object.keys(result.repairs).length, 16);
+    assert.equal(Object.keys(result.repairs).length, 17);
     assert.deepEqual(result.unreachedAfterRepairs, [], log);
+    assert.doesNotMatch(log, /"level":"error"/, "nor tried in vain");
   });
   await t.test("an agent that dies or stops and starts loses no packet and changes nothing", () => {
     for (const [what, { received, sent }] of Object.entries(result.flow)) {

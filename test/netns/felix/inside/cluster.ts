@@ -23,6 +23,8 @@ export interface ClusterResult {
   /** Connections that conntrack knows of the tunnels. */
   readonly trackedTunnels: string;
   readonly state: Readonly<Record<string, string>>;
+  /** The host whose device Calico made. */
+  readonly takenOver: string;
   readonly mtuFile: string;
   /** Milliseconds to repair, by what was broken. */
   readonly repairs: Readonly<Record<string, number>>;
@@ -115,6 +117,20 @@ function counted(): Forwarded {
 }
 
 countPackets();
+// As Calico leaves it: with another checksum, and entries of nodes that are gone.
+const [theirMac, staleMac] = ["66:53:2f:9f:72:97", "66:00:00:00:00:77"];
+for (const command of [
+  `ip link add vxlan.calico address ${theirMac} mtu 1450 type vxlan id 4096 dstport 4789 nolearning udpcsum local ${two.ipv4} dev eth0`,
+  "ip link set vxlan.calico up",
+  `ip addr add ${two.tunnel4}/32 dev vxlan.calico`,
+  `bridge fdb add ${staleMac} dev vxlan.calico dst 10.0.9.9 self permanent`,
+  `ip neigh add 10.65.9.0 lladdr ${staleMac} nud permanent dev vxlan.calico`,
+  "ip route add 10.65.9.0/26 via 10.65.9.0 dev vxlan.calico onlink proto 80",
+]) {
+  cluster.on(two, command);
+}
+const indexOf = (host: Host): string => /^(\d+):/.exec(link(host, "vxlan.calico"))?.[1] ?? "";
+const theirIndex = indexOf(two);
 for (const host of cluster.hosts) cluster.startAgent(host);
 await cluster.until("all routes", () =>
   cluster.hosts.every((host) => {
@@ -149,6 +165,7 @@ const state = {
   device6: link(one, "vxlan-v6.calico"),
   address: cluster.on(one, "ip -o addr show dev vxlan.calico"),
 };
+const takenOver = indexOf(two) === theirIndex ? everything(two) : "made anew";
 const mtuFile = cluster.on(one, "cat /var/lib/calico/mtu");
 
 // Somebody breaks it.
@@ -191,10 +208,14 @@ await breaks(
   "host's link down and up",
   "ip link set eth0 down",
   "ip link set eth0 up",
+  `ip -6 addr add ${one.ipv6}/64 dev eth0 nodad`,
   "ip route add default via 10.0.1.1",
-  "ip -6 addr add fd00:1::11/64 dev eth0 nodad",
   "ip -6 route add default via fd00:1::1",
 );
+cluster.unplugUplink(one);
+await cluster.until("the devices went with their parent", () => link(one, "vxlan.calico") === "");
+cluster.plugUplink(one);
+await breaks("host's link made anew");
 const unreachedAfterRepairs = unreached();
 
 // Packets flow while an agent dies and comes back, and when it is told to stop.
@@ -268,6 +289,7 @@ const result: ClusterResult = {
   fromHost,
   trackedTunnels,
   state,
+  takenOver,
   mtuFile,
   repairs,
   unreachedAfterRepairs,
