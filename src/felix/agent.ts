@@ -41,7 +41,7 @@ const updatesProcessed = counter(
 
 const invalidObjects = gauge(
   "margay_datastore_invalid_objects",
-  "Objects of the datastore that are not valid: a policy denies, all else counts as absent.",
+  "Objects of the datastore that are not valid: a policy denies, a network set loses members, all else is absent.",
 );
 const updateSeconds = histogram(
   "felix_calc_graph_update_time_seconds",
@@ -133,10 +133,13 @@ export class Agent {
       onStatus: (status) => this.#onStatus(status),
       onUpdates: (updates) => this.#onUpdates(updates),
       onInvalid: ({ path, message }) =>
-        log.warn("invalid object in the datastore: a policy denies, all else counts as absent", {
-          path,
-          reason: message,
-        }),
+        log.warn(
+          "invalid object in the datastore: a policy denies, a network set loses members, else it is absent",
+          {
+            path,
+            reason: message,
+          },
+        ),
       onInvalidCount: (count) => invalidObjects.set(count),
     };
   }

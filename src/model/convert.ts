@@ -12,7 +12,6 @@ import {
   type ResourceOf,
 } from "#resource";
 import { compareBytes, inputError } from "#std";
-import { substitutePolicy } from "./broken-policy.ts";
 import {
   modelBgpConfig,
   modelClusterInformation,
@@ -32,6 +31,7 @@ import { modelKeyText } from "./keys.ts";
 import { modelStagedKubernetesPolicy } from "./kubernetes-policy.ts";
 import { foreignPath, ipamBlockCidr } from "./paths.ts";
 import { modelPolicy, profileUpdates, tierUpdate } from "./policies.ts";
+import { substituteFor } from "./substitutes.ts";
 import type { ModelUpdate } from "./types.ts";
 
 export class ModelConverter {
@@ -53,14 +53,9 @@ export class ModelConverter {
     return this.#tell(path, value === null ? [] : presentUpdates(path, value));
   }
 
-  /** What stands in for a value that `convert` refused: a policy denies, all else is absent. */
+  /** What follows from a value that `convert` refused: from its substitute, or its absence. */
   convertInvalid(path: string, value: string | null, reason: string): readonly ModelUpdate[] {
-    const id = parseResourcePath(path);
-    const policy = id && value !== null ? substitutePolicy(id, value, reason) : undefined;
-    if (id === undefined || policy === undefined) return this.#tell(path, []);
-    const { kind, namespace = "", name } = id;
-    const key = { kind: "Policy", policyKind: kind, namespace, name } as const;
-    return this.#tell(path, [{ key, value: policy }] as readonly ModelUpdate[]);
+    return this.#tell(path, value === null ? [] : substitutedUpdates(path, value, reason));
   }
 
   #tell(path: string, updates: readonly ModelUpdate[]): readonly ModelUpdate[] {
@@ -126,6 +121,29 @@ function presentUpdates(path: string, value: string): readonly ModelUpdate[] {
     });
   }
   return resourceUpdates(id, resource);
+}
+
+const LONGEST_REASON = 300;
+
+function substitutedUpdates(path: string, value: string, reason: string): readonly ModelUpdate[] {
+  const id = parseResourcePath(path);
+  const substitute = id && substituteFor(id, value);
+  if (id === undefined || substitute === undefined) return [];
+  try {
+    const updates = resourceUpdates(id, substitute.resource);
+    if (!substitute.rulesUnknown) return updates;
+    const broken = `the policy is not valid: ${reason.slice(0, LONGEST_REASON)}`;
+    return updates.map((update) =>
+      update.key.kind === "Policy" && update.value !== null
+        ? ({
+            ...update,
+            value: { ...update.value, inboundRules: [], outboundRules: [], broken },
+          } as ModelUpdate)
+        : update,
+    );
+  } catch {
+    return []; // What is valid in itself may still not be to the graph.
+  }
 }
 
 type Convert<R> = (name: string, resource: R, namespace: string) => readonly ModelUpdate[];

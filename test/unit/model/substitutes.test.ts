@@ -1,4 +1,4 @@
-/** Policies of the datastore that are not valid: they deny where they apply, if that can be read. */
+/** Objects of the datastore that are not valid, where absence would allow what they deny. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { CalcGraph, type ToDataplane } from "#calc";
@@ -76,6 +76,25 @@ test("values of another kind, without a spec or no JSON at all are absent", () =
   }
   const tier = value({ order: "x" }, { kind: "Tier" });
   assert.equal(substituted(tier, resourcePath("Tier", "p")), undefined);
+});
+
+test("a network set keeps the members that are valid", () => {
+  const converter = new ModelConverter();
+  const set = (nets: unknown, labels: unknown): unknown => {
+    const path = resourcePath("GlobalNetworkSet", "s");
+    const text = value({ nets }, { kind: "GlobalNetworkSet", metadata: { name: "s", labels } });
+    assert.throws(() => converter.convert(path, text));
+    return converter.convertInvalid(path, text, "")[0]?.value;
+  };
+  const labels = { a: "b" };
+  assert.deepEqual(set(["10.0.0.0/8", "10.0.0.0/33", 5, "fd00::1"], labels), {
+    labels,
+    nets: ["10.0.0.0/8", "fd00::1/128"],
+    profileIds: [],
+  });
+  assert.deepEqual(set("10.0.0.0/8", labels), { labels, nets: [], profileIds: [] });
+  // Whose it is cannot be read: that of nobody.
+  assert.equal(set(["10.0.0.0/8"], { "a b": "c" }), null);
 });
 
 test("staged policies enforce nothing, whether valid or not", () => {
