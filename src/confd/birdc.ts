@@ -103,9 +103,14 @@ export interface Session {
   readonly since: string;
   /** Established, Active, …; with BIRD's last error if there is one. */
   readonly info: string;
+  /** RFC 4271 §8.2.2, such as `Established`. */
+  readonly bgpState: string;
+  readonly neighbor: string;
   readonly imported: number;
   readonly exported: number;
 }
+
+const NO_DETAILS = { bgpState: "", neighbor: "", imported: 0, exported: 0 };
 
 /** The BGP protocols of a BIRD process. */
 export async function bgpSessions(socketPath: string): Promise<Session[]> {
@@ -117,12 +122,16 @@ export async function bgpSessions(socketPath: string): Promise<Session[]> {
       const [name = "", proto, , state = "", ...rest] = text.trim().split(/\s+/);
       isBgp = proto === "BGP";
       const { since, info } = sinceAndInfo(rest);
-      if (isBgp) sessions.push({ name, state, since, info, imported: 0, exported: 0 });
+      if (isBgp) sessions.push({ ...NO_DETAILS, name, state, since, info });
       continue;
     }
     const session = sessions.at(-1);
+    if (!isBgp || session === undefined) continue;
+    const [, detail, told = ""] = /^\s*(BGP state|Neighbor address):\s+(\S+)/.exec(text) ?? [];
+    if (detail === "BGP state") session.bgpState = told;
+    else if (detail !== undefined) session.neighbor = told;
     const counts = /^\s*Routes:\s+(\d+) imported,.*?(\d+) exported/.exec(text);
-    if (!isBgp || counts === null || session === undefined) continue;
+    if (counts === null) continue;
     session.imported = Number(counts[1]);
     session.exported = Number(counts[2]);
   }

@@ -1,4 +1,5 @@
 /** `margay node`: what a node does, under the names that the calico-node binary has for it. */
+import { join } from "node:path";
 import { Command, CommanderError } from "commander";
 import { datastoreSettings, Client } from "#ctl";
 import { openDatastore } from "#datastore";
@@ -51,11 +52,27 @@ const MODES: Readonly<
       };
     },
   },
+  "status-reporter": {
+    summary: "fill the CalicoNodeStatus objects of this node",
+    load: async () => {
+      const { reportNodeStatus } = await import("./status-reporter.ts");
+      return async ({ client, settings, flags: { runDir }, signal }) => {
+        await reportNodeStatus({
+          client,
+          node: settings.name,
+          sockets: { v4: join(runDir, "bird.ctl"), v6: join(runDir, "bird6.ctl") },
+          now: () => new Date(),
+          signal,
+        });
+      };
+    },
+  },
 };
 
 interface Flags {
   readonly config?: string;
   readonly runOnce?: boolean;
+  readonly runDir: string;
 }
 
 /** Resolves with the exit code. */
@@ -63,6 +80,7 @@ export async function nodeCommand(argv: readonly string[]): Promise<number> {
   const program = new Command("margay node")
     .description("Starts this node, and runs and checks its services")
     .option("-c, --config <file>", "CalicoAPIConfig file that names the datastore")
+    .option("--run-dir <dir>", "where bird.ctl and bird6.ctl are", "/var/run/calico")
     .option("--run-once", "with -allocate-tunnel-addrs: once, and exit")
     .addHelpText("after", HELP)
     .allowExcessArguments(false)

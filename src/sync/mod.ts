@@ -1,4 +1,4 @@
 /** Door of the syncer. */
 export type { SyncCallbacks, SyncStatus } from "./port.ts";
 export { startSyncer, type Syncer, type SyncerOptions } from "./syncer.ts";
-export { PrefixFollower } from "./prefix-follower.ts";
+export { PrefixFollower, type Change } from "./prefix-follower.ts";

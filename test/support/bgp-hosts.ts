@@ -19,7 +19,7 @@ import { openDatastore, type Datastore } from "#datastore";
 import { until } from "./agent-host.ts";
 import { storedObject, type Given, type Raw } from "./bgp.ts";
 
-const MARGAY = fileURLToPath(new URL("../../bin/margay", import.meta.url));
+export const MARGAY = fileURLToPath(new URL("../../bin/margay", import.meta.url));
 const PATH = `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin`;
 const LIMIT_MS = 60_000;
 
