@@ -13,6 +13,7 @@ export interface Options {
   readonly filename?: readonly string[];
   readonly recursive?: boolean;
   readonly skipEmpty?: boolean;
+  readonly datastore?: boolean;
   readonly namespace?: string;
   readonly allNamespaces?: boolean;
   readonly output?: string;

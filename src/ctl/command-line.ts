@@ -106,9 +106,9 @@ const SHAPES: Readonly<Record<CommandName, (program: Command) => void>> = {
       );
   },
   validate: (program) => {
-    ignored(namespace(files(program))).description(
-      "Check files without reading or writing a datastore",
-    );
+    ignored(namespace(files(program)))
+      .description("Check files without a datastore, or what is in a datastore")
+      .option("--datastore", "name the objects that agents do not take as they are written");
   },
   diff: (program) => {
     ignored(namespace(files(program))).description("Show what apply would change");
@@ -194,8 +194,10 @@ Examples:
 Examples:
   margay validate -f policy.yaml
   margay validate -f policies/ -R
+  margay validate --datastore
 
-Needs no datastore: fit for a commit hook or CI.
+With -f it needs no datastore: fit for a commit hook or CI. With --datastore it names every object that is not
+valid, what agents do about it, and policies that deny because they cannot be enforced as written.
 ${MANIFEST_HELP}`,
   diff: `
 Examples:

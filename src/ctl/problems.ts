@@ -5,7 +5,7 @@
 import { decidesByService, unsupportedFields, type ModelRuleLists } from "#calc";
 import type { Datastore } from "#datastore";
 import { ENDPOINT_SLICES_PREFIX, ModelConverter, resourceUpdates } from "#model";
-import type { Resource } from "#resource";
+import type { Kind, Resource } from "#resource";
 import { messageOf } from "#std";
 
 /** By object; those that are enforced are not in it. Staged policies enforce nothing. */
@@ -29,6 +29,22 @@ export async function problemsOf(
     if (fields.length > 0) problems.set(resource, `denies: cannot enforce ${fields.join(", ")}`);
   }
   return problems;
+}
+
+/** What agents do about an object of the kind that is not valid, for the end of its message. */
+export function effectOfInvalid(kind: Kind): string {
+  switch (kind) {
+    case "NetworkPolicy":
+    case "GlobalNetworkPolicy":
+      return "; until it is mended it denies where it applies";
+    case "NetworkSet":
+    case "GlobalNetworkSet":
+      return "; until it is mended its valid members count";
+    case "Profile":
+      return "; until it is mended it denies";
+    default:
+      return "; until it is mended it counts as absent";
+  }
 }
 
 function ruleListsOf(resource: Resource): readonly ModelRuleLists[] {

@@ -5,10 +5,9 @@ import type { Client } from "../client.ts";
 import { kindNamed, manifestsOf, namespaceFor, type CommandContext } from "../command-context.ts";
 import { PROBLEM } from "../columns.ts";
 import { parseFormat, print, type OutputFormat, type Printed } from "../output.ts";
-import { problemsOf } from "../problems.ts";
+import { effectOfInvalid, problemsOf } from "../problems.ts";
 
 const DEFAULT_AS_NUMBER = 64512;
-const EFFECT_OF_INVALID = "; until it is mended it denies where it applies";
 
 export async function getCommand(context: CommandContext): Promise<number> {
   const { args, options, io } = context;
@@ -73,9 +72,7 @@ async function getKinds(
     }
     const namespace = options.allNamespaces === true ? undefined : namespaceFor(info, options);
     const listed = await client.list(info.kind, namespace === undefined ? {} : { namespace });
-    const effect = ["NetworkPolicy", "GlobalNetworkPolicy"].includes(info.kind)
-      ? EFFECT_OF_INVALID
-      : "";
+    const effect = effectOfInvalid(info.kind);
     for (const { key, message } of listed.invalid) problems.push(`${key}: ${message}${effect}`);
     const { resources, revision } = listed;
     groups.push({ kind: info.kind, resources, isList: true, revision });

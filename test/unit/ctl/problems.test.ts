@@ -83,3 +83,21 @@ test("a stored policy that is not valid is named, and what it does", async () =>
     /globalnetworkpolicies\/odd: .*"Perhaps" is not known.*it denies where it applies/,
   );
 });
+
+test("validate --datastore names everything that is not taken as it is written", async () => {
+  const ctl = await prepared();
+  for (const name of ["web", "service"]) await ctl.run(["delete", "gnp", name]);
+  await ctl.run(["delete", "profile", "web"]);
+  const fine = await ctl.run(["validate", "--datastore"]);
+  assert.equal(fine.err, "");
+  assert.match(fine.out, /^Successfully validated \d+ resource\(s\) of the datastore$/m);
+  const key = resourcePath("GlobalNetworkSet", "odd");
+  await ctl.store.put(key, manifest("GlobalNetworkSet", "odd", { nets: ["nonsense"] }));
+  await ctl.run(["apply", "-f", "-"], manifest("NetworkPolicy", "web", http, { namespace: "n" }));
+  const { code, out, err } = await ctl.run(["validate", "--datastore"]);
+  assert.deepEqual([code, out], [1, ""]);
+  assert.match(err, /globalnetworksets\/odd: spec\.nets\[0\]: .*its valid members count$/m);
+  assert.match(err, /^NetworkPolicy\(n\/web\): denies: cannot enforce spec\.ingress\[0\]\.http$/m);
+  assert.equal((await ctl.run(["validate"])).code, 1);
+  assert.match((await ctl.run(["validate", "--datastore", "-f", "x"])).err, /--datastore/);
+});
