@@ -3,8 +3,9 @@
  * /run/calico is its own, where BIRD's sockets are, and its name is what `hostname` says.
  */
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { bareAddress, hostDir, isIpv6, netnsPath } from "./names.ts";
+import { hostDir, isIpv6, netnsPath } from "./names.ts";
 import type { LabProcesses } from "./processes.ts";
 import { margayCommand } from "./sandbox.ts";
 import type { LabHost } from "./spec.ts";
@@ -20,10 +21,18 @@ export interface HostOptions {
 }
 
 /** Variables of every `margay` command on the host. */
-function hostEnvironment({ host, storeEnv }: HostOptions): Record<string, string> {
+function hostEnvironment({ host, storeEnv, bgp }: HostOptions): Record<string, string> {
+  const ipv4 = host.addresses.find((address) => !isIpv6(address));
+  const ipv6 = host.addresses.find(isIpv6);
   return {
     ...storeEnv,
     NODENAME: host.name,
+    CALICO_NODENAME_FILE: `${hostDir(host.name)}/nodename`,
+    CALICO_NETWORKING_BACKEND: bgp ? "bird" : "none",
+    NO_DEFAULT_POOLS: "true",
+    IP: ipv4 ?? "none",
+    IP6: ipv6 ?? "none",
+    ...(host.asNumber === undefined ? {} : { AS: String(host.asNumber) }),
     FELIX_FELIXHOSTNAME: host.name,
     FELIX_HEALTHENABLED: "true",
     FELIX_HEALTHPORT: String(HEALTH_PORT),
@@ -69,7 +78,7 @@ export function onHost(holderPid: string): string[] {
 export const birdSocket = (host: string, family: 4 | 6): string =>
   `${hostDir(host)}/run/bird${family === 6 ? "6" : ""}.ctl`;
 
-/** Starts the services of a node. */
+/** A node's start-up, then its services. */
 export async function startServices(
   processes: LabProcesses,
   options: HostOptions,
@@ -84,6 +93,8 @@ export async function startServices(
   const start = (name: string, argv: readonly string[]): void => {
     processes.start({ machine: host.name, process: name, argv, env });
   };
+  await runToEnd(margay("node", "-startup"), env);
+  if (bgp) await runToEnd(margay("node", "-allocate-tunnel-addrs", "--run-once"), env);
   start("felix", margay("felix", "--reexec"));
   if (!bgp) return;
   const confDir = `${hostDir(host.name)}/confd`;
@@ -96,6 +107,24 @@ export async function startServices(
   }
 }
 
+async function runToEnd(
+  argv: readonly string[],
+  env: Readonly<Record<string, string>>,
+): Promise<void> {
+  const [program = "", ...args] = argv;
+  const child = spawn(program, args, {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, ...env },
+  });
+  let said = "";
+  for (const stream of [child.stdout, child.stderr])
+    stream.on("data", (chunk: Buffer) => {
+      said += chunk.toString();
+    });
+  const [code] = (await once(child, "close")) as [number | null];
+  if (code !== 0) throw systemError("lab-process", `${args.slice(-2).join(" ")}: ${said.trim()}`);
+}
+
 async function untilThere(file: string): Promise<void> {
   const deadline = performance.now() + 30_000;
   while (!existsSync(file)) {
@@ -106,24 +135,7 @@ async function untilThere(file: string): Promise<void> {
 
 export const READINESS = { port: HEALTH_PORT, path: "/readiness" } as const;
 
-/** The v3 Node that an orchestrator would write. */
-export function nodeResource(host: LabHost): unknown {
-  const ipv4 = host.addresses.find((address) => !isIpv6(address));
-  const ipv6 = host.addresses.find(isIpv6);
-  return {
-    apiVersion: "projectcalico.org/v3",
-    kind: "Node",
-    metadata: { name: host.name, labels: host.labels },
-    spec: {
-      bgp: {
-        ...(host.asNumber === undefined ? {} : { asNumber: host.asNumber }),
-        ...(ipv4 === undefined ? {} : { ipv4Address: ipv4 }),
-        ...(ipv6 === undefined ? {} : { ipv6Address: ipv6 }),
-      },
-      addresses: host.addresses.map((address) => ({
-        address: bareAddress(address),
-        type: "InternalIP",
-      })),
-    },
-  };
+/** The v3 Node as an orchestrator would write it; its addresses come from the start-up. */
+export function nodeResource({ name, labels }: LabHost): unknown {
+  return { apiVersion: "projectcalico.org/v3", kind: "Node", metadata: { name, labels }, spec: {} };
 }

@@ -2,29 +2,25 @@
  * The first process inside the sandbox: builds the world, starts everything in it, then measures: once,
  * or until it is told to stop, while the control socket takes orders.
  */
-import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync } from "node:fs";
 import { Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
-import { embeddedSocketPath } from "#datastore";
 import { messageOf, systemError, unreachable } from "#std";
 import { serveControl, type Change, type ControlRequest, type LabStatus } from "./control.ts";
 import { READINESS } from "./host.ts";
 import { describeSurprise, measure, surprises, type Cell } from "./matrix.ts";
-import { interfaceOf, LAB_DIR, STORE_DIR } from "./names.ts";
+import { interfaceOf } from "./names.ts";
 import { observeHost, type HostView } from "./observe.ts";
 import { Probers } from "./probers.ts";
-import { LabProcesses, logFileOf, logTail } from "./processes.ts";
 import type { LabSpec } from "./spec.ts";
+import { privateRun, startWorld } from "./start.ts";
 import { storeEnvironment } from "./store.ts";
 import { drawStatus, LiveView, Progress } from "./view.ts";
 import { World } from "./world.ts";
 
 /** A connection that has no answer by then counts as denied; a veth pair answers in well under a millisecond. */
 const PROBE_TIMEOUT_MS = 400;
-const READY_TIMEOUT_MS = 60_000;
-/** Sessions and the agents may still be at work: what differs gets this long to become as expected. */
-const ONCE_TIMEOUT_MS = 30_000;
+/** The agents may still be at work, and between hosts BGP: what differs gets this long to become as expected. */
+const ONCE_TIMEOUT_MS = { oneHost: 10_000, manyHosts: 30_000 } as const;
 const ROUND_INTERVAL_MS = 500;
 const OBSERVE_INTERVAL_MS = 1000;
 
@@ -62,7 +58,6 @@ class Lab {
   ready = false;
   readonly #spec: LabSpec;
   readonly #startedAt = performance.now();
-  readonly #failures: string[] = [];
   readonly #aborter = new AbortController();
   readonly #probers = new Probers();
   #world: World | null = null;
@@ -79,46 +74,19 @@ class Lab {
 
   async start(): Promise<void> {
     const progress = new Progress(process.stderr);
+    const step = (text: string): void => progress.step(text);
     privateRun();
-    progress.step("building namespaces and wires");
-    const processes = new LabProcesses((ended, detail) => {
-      const log = logTail(logFileOf(ended));
-      this.#failures.push(
-        `${ended.process} of ${ended.machine} ended (${detail}); the end of its log:\n${log}`,
-      );
-    });
-    const world = new World(this.#spec, processes);
+    step("building namespaces and wires");
+    const world = new World(this.#spec);
     this.#world = world;
     serveControl((request) => this.#obey(request)).unref();
-    progress.step("starting the datastore");
-    world.startStore();
-    await this.#until(() => this.#storeAnswers(world), "the datastore does not answer");
-    progress.step("applying the resources");
-    await world.applyResources();
-    progress.step("giving workloads their addresses");
-    await world.addWorkloads(this.#spec.workloads, true);
-    progress.step("starting hosts and routers");
-    const probers = Promise.all(world.peers().map((peer) => this.#probers.add(peer)));
-    await Promise.all([
-      probers,
-      world.startRouters(),
-      ...world.hosts.map((host) => world.startHost(host)),
-    ]);
-    progress.step("waiting for the agents to be ready");
-    await this.#until(() => this.#agentsReady(world), "not all agents become ready");
+    await startWorld(world, step);
+    step("waiting for the agents to be ready");
+    await Promise.all(world.peers().map((peer) => this.#probers.add(peer)));
+    await world.until(() => this.#agentsReady(world), "not all agents become ready");
     await this.#watchStore(world);
     progress.done();
     this.ready = true;
-  }
-
-  async #storeAnswers(world: World): Promise<boolean> {
-    // Nobody may open the embedded store before its server: who comes first owns it.
-    if (this.#spec.etcdMembers === 0 && !existsSync(embeddedSocketPath(STORE_DIR))) return false;
-    const store = await world.openStore();
-    return store.get("/lab").then(
-      () => true,
-      () => false,
-    );
   }
 
   async #agentsReady(world: World): Promise<boolean> {
@@ -127,25 +95,6 @@ class Lab {
       world.hosts.map(({ name }) => this.#probers.httpOk(name, port, path, 1000)),
     );
     return ready.every(Boolean);
-  }
-
-  /** Polls until true; a process that died, or the deadline, is an error with the end of its log. */
-  async #until(done: () => Promise<boolean>, complaint: string): Promise<void> {
-    const deadline = performance.now() + READY_TIMEOUT_MS;
-    while (!(await done())) {
-      const failure = this.#failures[0];
-      if (failure !== undefined) throw systemError("lab-process", failure);
-      if (performance.now() > deadline) {
-        const logs = (this.#world?.processes.list() ?? []).map(
-          (one) => `--- ${one.machine} ${one.process}\n${logTail(logFileOf(one))}`,
-        );
-        throw systemError(
-          "lab-timeout",
-          `${complaint} within ${READY_TIMEOUT_MS / 1000} s\n${logs.join("\n")}`,
-        );
-      }
-      await delay(50);
-    }
   }
 
   /** A change in the store starts the next round at once and names itself in the heading. */
@@ -229,7 +178,8 @@ class Lab {
   }
 
   async once(options: RunOptions): Promise<number> {
-    const deadline = performance.now() + ONCE_TIMEOUT_MS;
+    const deadline =
+      performance.now() + ONCE_TIMEOUT_MS[this.#spec.hosts.length === 1 ? "oneHost" : "manyHosts"];
     let cells = await this.#round();
     while (surprises(cells).length > 0 && performance.now() < deadline) {
       await delay(200);
@@ -308,15 +258,4 @@ class Lab {
     await this.#probers.close();
     await this.#world?.close();
   }
-}
-
-/** /run becomes a tmpfs of this mount namespace: namespaces' names, sockets, logs and the store live there. */
-function privateRun(): void {
-  const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run"], {
-    encoding: "utf8",
-  });
-  if (mounted.status !== 0)
-    throw systemError("lab-sandbox", `mount tmpfs on /run: ${mounted.stderr.trim()}`);
-  mkdirSync(LAB_DIR, { recursive: true, mode: 0o700 });
-  mkdirSync("/run/netns", { recursive: true });
 }

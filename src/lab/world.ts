@@ -2,12 +2,13 @@
  * All that a lab consists of while it runs: wires, the datastore, hosts with their services, routers,
  * workloads; and what can be done to them: kill, cut, heal, add, remove.
  */
+import { setTimeout as delay } from "node:timers/promises";
 import { Client } from "#ctl";
 import type { Datastore } from "#datastore";
 import { addToIp, cidrContainsIp, formatIp, parseCidr, parseIp, type Ip } from "#ip";
 import { Ipam } from "#ipam";
 import type { Resource } from "#resource";
-import { inputError } from "#std";
+import { inputError, systemError } from "#std";
 import { withAddresses } from "./addresses.ts";
 import { startSpeaker } from "./bgp-speakers.ts";
 import {
@@ -19,16 +20,17 @@ import {
   type HostOptions,
 } from "./host.ts";
 import { bareAddress, MANAGEMENT, memberName } from "./names.ts";
-import type { LabProcesses } from "./processes.ts";
+import { LabProcesses, logFileOf, logTail } from "./processes.ts";
 import { applyResources, endpoint, endpointName, labResources, profiles } from "./resources.ts";
 import { networksOf } from "./spec-checks.ts";
 import type { LabHost, LabPeer, LabSpec, LabWorkload, Listen } from "./spec.ts";
 import { hostLink, memberLink, openLabStore, OWN_ADDRESS, storeEnvironment } from "./store.ts";
 import { storeRecipes } from "./store.ts";
-import { giveTunnelAddresses } from "./tunnel-addresses.ts";
 import { underlayRoutes } from "./underlay.ts";
 import { Wires } from "./wires.ts";
 import { addWorkloadWires, removeWorkloadWires } from "./workload-wires.ts";
+
+const READY_TIMEOUT_MS = 60_000;
 
 /** A workload as it lives: with addresses. Those that came in bulk take no part in the matrix. */
 export interface PlacedWorkload extends LabWorkload {
@@ -41,12 +43,17 @@ export class World {
   readonly processes: LabProcesses;
   readonly hosts: LabHost[];
   readonly workloads: PlacedWorkload[] = [];
+  readonly #failures: string[] = [];
   #hostsEver = 0;
   #store: Datastore | null = null;
 
-  constructor(spec: LabSpec, processes: LabProcesses) {
+  /** The wires are made at once; nothing is started. */
+  constructor(spec: LabSpec) {
     this.spec = spec;
-    this.processes = processes;
+    this.processes = new LabProcesses((ended, detail) => {
+      const what = `${ended.process} of ${ended.machine} ended (${detail})`;
+      this.#failures.push(`${what}; the end of its log:\n${logTail(logFileOf(ended))}`);
+    });
     this.hosts = [...spec.hosts];
     this.wires = new Wires(spec.etcdMembers === 0 ? spec.subnets : [...spec.subnets, MANAGEMENT]);
     for (const router of spec.routers) this.wires.addStation(router.name, true);
@@ -86,21 +93,42 @@ export class World {
     return this.#store;
   }
 
+  /** Polls until true; a process that died, or the deadline, is an error with the ends of logs. */
+  async until(done: () => Promise<boolean>, complaint: string): Promise<void> {
+    const deadline = performance.now() + READY_TIMEOUT_MS;
+    while (!(await done())) {
+      const failure = this.#failures[0];
+      if (failure !== undefined) throw systemError("lab-process", failure);
+      if (performance.now() > deadline) {
+        const logs = this.processes
+          .list()
+          .map((one) => `--- ${one.machine} ${one.process}\n${logTail(logFileOf(one))}`);
+        const text = `${complaint} within ${READY_TIMEOUT_MS / 1000} s\n${logs.join("\n")}`;
+        throw systemError("lab-timeout", text);
+      }
+      await delay(50);
+    }
+  }
+
   async applyResources(): Promise<void> {
     await applyResources(labResources(this.spec), this.storeEnv);
   }
 
-  /** Addresses, wires, and the endpoints in the datastore, all at once. */
-  async addWorkloads(wanted: readonly LabWorkload[], probed: boolean): Promise<PlacedWorkload[]> {
+  /** Addresses and wires. */
+  async placeWorkloads(wanted: readonly LabWorkload[], probed: boolean): Promise<PlacedWorkload[]> {
     const placed: PlacedWorkload[] = [];
     for (const one of wanted)
       placed.push({ ...(await withAddresses(this.store, this.spec, one)), probed });
     addWorkloadWires(placed);
+    return placed;
+  }
+
+  /** Into the datastore, all at once. */
+  async writeEndpoints(placed: readonly PlacedWorkload[]): Promise<void> {
     const client = new Client(this.store);
-    for (const profile of profiles(wanted)) await client.apply(profile as Resource);
+    for (const profile of profiles(placed)) await client.apply(profile as Resource);
     await Promise.all(placed.map((one) => client.apply(endpoint(one) as Resource)));
     this.workloads.push(...placed);
-    return placed;
   }
 
   /** Several alike on one host; `probed` puts them into the matrix. */
@@ -124,12 +152,13 @@ export class World {
       addresses: [],
       listen,
     }));
-    return await this.addWorkloads(wanted, listen.length > 0);
+    const placed = await this.placeWorkloads(wanted, listen.length > 0);
+    await this.writeEndpoints(placed);
+    return placed;
   }
 
   async startHost(host: LabHost): Promise<void> {
     await holdHost(host.name);
-    await giveTunnelAddresses(this.store, host.name);
     await startServices(this.processes, this.#hostOptions(host), readPid(holderFile(host.name)));
   }
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, test, type TestContext } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
-import { TestLab, until } from "../support/lab.ts";
+import { margay, TestLab, until } from "../support/lab.ts";
 import type { TrafficCounts } from "../support/lab-traffic.ts";
 
 const LONG = process.env["MARGAY_TEST_LONG"] !== undefined;
@@ -210,6 +210,31 @@ test("the disk full where BIRD's configuration is: the old one stays, the new on
     lab.ctl("delete", "bgppeer", "late");
     await until("the peer is gone", async () => (await sessions()) === before);
   });
+});
+
+test("two hosts claiming one address: the second is refused by name, and changes nothing", async (t) => {
+  const nodes = (): string =>
+    lab.ctl("get", "nodes", "-o", "yaml").replaceAll(/resourceVersion.*/g, "");
+  const before = nodes();
+  await losesNothing(t, "an address claimed twice", () => {
+    for (const name of ["host-c", "host-z"]) {
+      for (const [variable, address] of [
+        ["IP", "10.0.1.12/24"],
+        ["IP6", "2001:db8:1::12/64"],
+      ] as const) {
+        const env = [
+          `NODENAME=${name}`,
+          `${variable}=${address}`,
+          "CALICO_NODENAME_FILE=/dev/null",
+        ];
+        const command = ["exec", "--lab", lab.name, "host-c", "--", "env", ...env];
+        const ran = margay("lab", ...command, "margay", "node", "-startup");
+        assert.equal(ran.status, 1, ran.stderr + ran.stdout);
+        assert.match(ran.stdout + ran.stderr, /host-b/);
+      }
+    }
+  });
+  assert.equal(nodes(), before);
 });
 
 test("100 workloads at once: all reachable from another host, nobody else loses a packet", async (t) => {

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import type { Cell } from "../../src/lab/matrix.ts";
-import { margay, processesOf, until } from "../support/lab.ts";
+import { margay, processesOf, statusOf, until } from "../support/lab.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 const MARGAY = join(ROOT, "bin/margay");
@@ -29,14 +29,19 @@ function example(name: string, change: (text: string) => string = (text) => text
   return file;
 }
 
-function cells(name: string): readonly Cell[] {
-  const status = margay("lab", "status", name, "-o", "json");
-  return status.status === 0 ? (JSON.parse(status.stdout) as { cells: Cell[] }).cells : [];
+async function cells(name: string): Promise<readonly Cell[]> {
+  return (await statusOf(name))?.cells ?? [];
 }
 
-function reach(name: string, from: string, to: string, family: 4 | 6): boolean | undefined {
-  return cells(name).find((cell) => cell.from === from && cell.to === to && cell.family === family)
-    ?.allowed;
+async function reach(
+  name: string,
+  from: string,
+  to: string,
+  family: 4 | 6,
+): Promise<boolean | undefined> {
+  const found = (cell: Cell): boolean =>
+    cell.from === from && cell.to === to && cell.family === family;
+  return (await cells(name)).find(found)?.allowed;
 }
 
 test("up --once prints the matrix and agrees with the file", () => {
@@ -82,38 +87,43 @@ test("the walk-through does what the README says, from a second terminal", async
     );
     assert.equal(applied.status, 0, applied.stderr);
   };
-  await until("the first matrix", () => cells(name).length > 0);
-  assert.ok(cells(name).every((cell) => cell.allowed));
+  await until("the first matrix", async () => (await cells(name)).length > 0);
+  assert.ok((await cells(name)).every((cell) => cell.allowed));
+  const printed = margay("lab", "status", name, "-o", "json").stdout;
+  assert.equal((JSON.parse(printed) as { readonly ready: boolean }).ready, true);
 
   step("1-deny-db.yaml");
+  const says = async (expected: boolean, ...pairs: readonly [string, string, 4 | 6][]) => {
+    const told = await Promise.all(
+      pairs.map(([from, to, family]) => reach(name, from, to, family)),
+    );
+    return told.every((one) => one === expected);
+  };
   await until("db is denied to all workloads", () =>
-    ["web", "api"].every(
-      (from) => reach(name, from, "db", 4) === false && reach(name, from, "db", 6) === false,
-    ),
+    says(false, ["web", "db", 4], ["web", "db", 6], ["api", "db", 4], ["api", "db", 6]),
   );
-  assert.equal(reach(name, "client", "web", 4), true);
+  assert.equal(await reach(name, "client", "web", 4), true);
 
   step("2-allow-by-label.yaml");
-  await until(
-    "api reaches db",
-    () => reach(name, "api", "db", 4) === true && reach(name, "api", "db", 6) === true,
-  );
-  assert.equal(reach(name, "web", "db", 4), false);
+  await until("api reaches db", () => says(true, ["api", "db", 4], ["api", "db", 6]));
+  assert.equal(await reach(name, "web", "db", 4), false);
 
   step("3-deny-cidr.yaml");
   await until("internet is closed", () =>
-    ["web", "api", "db"].every(
-      (from) =>
-        reach(name, from, "internet", 4) === false && reach(name, from, "internet", 6) === false,
+    says(
+      false,
+      ...["web", "api", "db"].flatMap((from): [string, string, 4 | 6][] => [
+        [from, "internet", 4],
+        [from, "internet", 6],
+      ]),
     ),
   );
-  assert.equal(reach(name, "api", "db", 4), true);
+  assert.equal(await reach(name, "api", "db", 4), true);
 
   step("4-ipv6-only.yaml");
-  await until(
-    "web is IPv6 only",
-    () => reach(name, "api", "web", 4) === false && reach(name, "api", "web", 6) === true,
-  );
+  await until("web is IPv6 only", async () => {
+    return (await says(false, ["api", "web", 4])) && (await says(true, ["api", "web", 6]));
+  });
 
   const ruleset = margay(
     "lab",
@@ -163,7 +173,7 @@ test("SIGTERM ends the lab, and SIGKILL leaves nothing behind either", async () 
       },
     );
     started.push(child);
-    await until("the lab runs", () => cells(name).length > 0);
+    await until("the lab runs", async () => (await cells(name)).length > 0);
     child.kill(signal);
     await until(`nothing is left after ${signal}`, () => processesOf(name).length === 0, 10_000);
     assert.ok(!existsSync("/run/netns/mgy-web"));

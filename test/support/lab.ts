@@ -48,6 +48,13 @@ export async function until(
   return performance.now() - started;
 }
 
+/** What `lab status -o json` prints; without a process for each question. */
+export async function statusOf(name: string): Promise<LabStatus | undefined> {
+  const lab = runningLabs().find((one) => one.name === name);
+  if (lab === undefined) return undefined;
+  return (await askLab(lab, { op: "status" }).catch(() => undefined)) as LabStatus | undefined;
+}
+
 export class TestLab {
   readonly name: string;
   readonly dir = mkdtempSync(join(tmpdir(), "margay-lab-test-"));
@@ -81,11 +88,8 @@ export class TestLab {
     });
   }
 
-  /** What `lab status -o json` prints; without a process for each question. */
-  async status(): Promise<LabStatus | undefined> {
-    const lab = runningLabs().find((one) => one.name === this.name);
-    if (lab === undefined) return undefined;
-    return (await askLab(lab, { op: "status" }).catch(() => undefined)) as LabStatus | undefined;
+  status(): Promise<LabStatus | undefined> {
+    return statusOf(this.name);
   }
 
   async cells(): Promise<readonly Cell[]> {
