@@ -5,7 +5,7 @@
  */
 import { didYouMean } from "#std";
 import type { Context } from "./context.ts";
-import { FORMATS, isLabelKey, isLabelValue, type Format } from "./formats.ts";
+import { FORMATS, isLabelKey, isLabelValue, type Format, type FormatName } from "./formats.ts";
 import {
   checkAsNumber,
   checkDuration,
@@ -79,9 +79,8 @@ function checkBool(value: unknown, context: Context): unknown {
 
 function compileString(spec: StringSpec): Checker {
   const { oneOf, anyCase = false, maxLength = Infinity } = spec;
-  const formats = [spec.format, spec.manifestFormat].map((name) =>
-    name === undefined ? undefined : FORMATS[name],
-  );
+  const format = formatOf(spec.format);
+  const manifestFormat = formatOf(spec.manifestFormat);
   const exact = oneOf === undefined ? undefined : new Set(oneOf);
   const folded = oneOf === undefined ? undefined : new Set(oneOf.map((one) => one.toLowerCase()));
   return (value, context) => {
@@ -104,17 +103,21 @@ function compileString(spec: StringSpec): Checker {
       });
       return undefined;
     }
-    const broken = formats.find(
-      (format, index) =>
-        format !== undefined && (index === 0 || context.isManifest) && !format.valid(value),
-    );
-    if (broken === undefined) return value;
-    reportFormat(broken, value, context);
-    return undefined;
+    if (format !== undefined && !format.valid(value)) {
+      return reportFormat(format, value, context);
+    }
+    if (manifestFormat !== undefined && context.isManifest && !manifestFormat.valid(value)) {
+      return reportFormat(manifestFormat, value, context);
+    }
+    return value;
   };
 }
 
-function reportFormat(format: Format, value: string, context: Context): void {
+function formatOf(name: FormatName | undefined): Format | undefined {
+  return name === undefined ? undefined : FORMATS[name];
+}
+
+function reportFormat(format: Format, value: string, context: Context): undefined {
   context.report(format.constraint, {
     message: format.explain?.(value) ?? `${JSON.stringify(value)} is not valid`,
     value,
