@@ -18,7 +18,7 @@ import { storedObject, type Given } from "./bgp.ts";
 import { watched } from "./workload-host.ts";
 
 const MARGAY = fileURLToPath(new URL("../../bin/margay", import.meta.url));
-const LIMIT_MS = 15_000;
+const LIMIT_MS = 30_000;
 
 export interface ClusterOptions {
   readonly pools: readonly Given[];

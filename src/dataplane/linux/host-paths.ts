@@ -25,6 +25,7 @@ import { GATEWAY_CIDR, WorkloadGateway } from "./gateway.ts";
 import { HostAddresses } from "./host-addresses.ts";
 import { Interfaces, type InterfaceChange } from "./interfaces.ts";
 import { NeighbourDriver } from "./neighbour-driver.ts";
+import { Refresh } from "./refresh.ts";
 import { RouteDriver } from "./route-driver.ts";
 import type { Sysctls } from "./sysctls.ts";
 import { TUNNEL_DEVICES } from "./tunnels/names.ts";
@@ -69,18 +70,21 @@ export class HostPaths {
   #watching = false;
   /** What is in the kernel is another life's: nothing of ours was written yet. */
   #former = true;
-  #interfacesDue = true;
-  #routesDue = true;
+  readonly #interfaceRefresh: Refresh;
+  readonly #routeRefresh: Refresh;
   #interfaceChanged = false;
   #closed = false;
   #soon: NodeJS.Immediate | undefined;
-  #interfaceTimer: NodeJS.Timeout | undefined;
-  #routeTimer: NodeJS.Timeout | undefined;
   #graceTimer: NodeJS.Timeout | undefined;
 
   constructor(options: HostPathsOptions) {
     const { config, conntrack, kernel, nowMs } = options;
     this.#options = options;
+    this.#interfaceRefresh = new Refresh(config.interfaceRefreshMs, () => this.#want());
+    this.#routeRefresh = new Refresh(config.routeRefreshMs, () => {
+      options.sysctls.recheckAll();
+      this.#want();
+    });
     this.#connections = new ConnectionCleaner(conntrack);
     this.#interfaces = new Interfaces(config.interfaceExclude, (change) =>
       this.#onInterface(change),
@@ -141,7 +145,7 @@ export class HostPaths {
 
   /** False until all that is there has been read, and while it must be read again. */
   get known(): boolean {
-    return !this.#interfacesDue && !this.#routesDue;
+    return !this.#interfaceRefresh.due && !this.#routeRefresh.due;
   }
 
   /** Records what concerns other nodes. */
@@ -184,48 +188,25 @@ export class HostPaths {
 
   /** Reads what is due; nothing may be written before it succeeded once. Throws. */
   readBack(): DriverResult {
-    const { config, kernel, sysctls } = this.#options;
+    const { kernel } = this.#options;
     if (!this.#watching) {
       kernel.watch((event) => this.#onKernelEvent(event));
       this.#watching = true;
     }
-    if (this.#interfacesDue) {
+    if (this.#interfaceRefresh.due) {
       this.#interfaces.resync(kernel);
       this.#hostAddresses.resync(kernel);
-      this.#interfacesDue = false;
       this.#tunnels.resync();
-      this.#scheduleInterfaces();
+      if (this.#tunnels.active && !this.#routeRefresh.due) this.#neighbours.resync();
+      this.#interfaceRefresh.done();
     }
-    if (this.#routesDue) {
+    if (this.#routeRefresh.due) {
       this.#gateway.beginResync();
       this.#routes.resync((route) => this.#gateway.observe(route, true));
       this.#neighbours.resync();
-      this.#routesDue = false;
-      clearTimeout(this.#routeTimer);
-      this.#routeTimer = this.#after(config.routeRefreshMs, () => {
-        this.#routesDue = true;
-        sysctls.recheckAll();
-      });
+      this.#routeRefresh.done();
     }
     return { writes: 0, errors: [] };
-  }
-
-  /** What tunnels stand on may change without a notification that we would understand. */
-  #scheduleInterfaces(): void {
-    const { interfaceRefreshMs: ms } = this.#options.config;
-    const often = this.#tunnels.active && (ms <= 0 || ms > TUNNEL_CHECK_MS);
-    clearTimeout(this.#interfaceTimer);
-    this.#interfaceTimer = this.#after(often ? TUNNEL_CHECK_MS : ms, () => {
-      this.#interfacesDue = true;
-    });
-  }
-
-  #after(ms: number, mark: () => void): NodeJS.Timeout | undefined {
-    if (ms <= 0) return undefined;
-    return setTimeout(() => {
-      mark();
-      this.#want();
-    }, ms).unref();
   }
 
   /** Brings desired state up to date; the parts then write, each on its own. */
@@ -246,6 +227,10 @@ export class HostPaths {
 
   #applyTunnels(): DriverResult {
     const result = this.#tunnels.apply();
+    // What tunnels stand on may change without a notification that we would understand.
+    const { interfaceRefreshMs: ms } = this.#options.config;
+    const often = this.#tunnels.active && (ms <= 0 || ms > TUNNEL_CHECK_MS);
+    this.#interfaceRefresh.setInterval(often ? TUNNEL_CHECK_MS : ms);
     // A host endpoint may be declared by the address that a device just got.
     if (this.#hostAddresses.changed) this.#want();
     return result;
@@ -301,8 +286,8 @@ export class HostPaths {
         break;
       case "lost":
         log.warn("kernel notifications were lost; reading everything again");
-        this.#interfacesDue = true;
-        this.#routesDue = true;
+        this.#interfaceRefresh.mark();
+        this.#routeRefresh.mark();
         break;
       default:
         unreachable(event);
@@ -340,7 +325,7 @@ export class HostPaths {
   }
 
   #onInterface({ before, after, renamed }: InterfaceChange): void {
-    if (renamed === true) this.#routesDue = true;
+    if (renamed === true) this.#routeRefresh.mark();
     const sameDevice = before?.index === after?.index;
     if (!sameDevice || before?.name !== after?.name) this.#hostAddresses.interfaceChanged();
     if (before !== undefined && !(sameDevice && after?.adminUp === true)) {
@@ -395,9 +380,9 @@ export class HostPaths {
   close(): void {
     this.#closed = true;
     clearImmediate(this.#soon);
-    for (const timer of [this.#interfaceTimer, this.#routeTimer, this.#graceTimer]) {
-      clearTimeout(timer);
-    }
+    clearTimeout(this.#graceTimer);
+    this.#interfaceRefresh.close();
+    this.#routeRefresh.close();
     this.#options.kernel.close();
     this.#connections.close();
   }

@@ -260,6 +260,20 @@ test("a device of another kind or network in its place is made anew", async (t) 
   assert.equal(ends(other).length, 2);
 });
 
+test("a node that gets another address has its tunnel there", async (t) => {
+  const world = makeWorld(t);
+  await world.send(...CLUSTER, IN_SYNC);
+  const uplink = world.kernel.setLink("eth1", { up: true });
+  world.kernel.setAddress(uplink, parseIp("10.0.1.19"), true);
+  const own = vtep("here", 1);
+  assert.ok(own.case === "vtepUpdate");
+  await world.send({ case: "vtepUpdate", value: { ...own.value, parentDeviceIp: "10.0.1.19" } });
+  const { local, parent } = linkOf(world, "vxlan.calico")?.vxlan ?? {};
+  assert.deepEqual([local && formatIp(local), parent], ["10.0.1.19", uplink]);
+  assert.equal(routes(world)["10.65.2.0/26"], "via 10.65.2.0 dev vxlan.calico mtu 1450");
+  assert.equal(ends(world).length, 2);
+});
+
 test("IPIP: through tunl0 to the node, or left to BIRD", async (t) => {
   const messages: readonly ToDataplane[] = [
     encapsulation({ ipipEnabled: true }),

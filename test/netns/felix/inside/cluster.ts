@@ -28,6 +28,8 @@ export interface ClusterResult {
   readonly mtuFile: string;
   /** Milliseconds to repair, by what was broken. */
   readonly repairs: Readonly<Record<string, number>>;
+  /** Until what the kernel does not tell of is seen. */
+  readonly checkedMs: number;
   readonly unreachedAfterRepairs: readonly string[];
   readonly flow: Readonly<Record<string, { readonly sent: number; readonly received: number }>>;
   readonly restartMonitor: string;
@@ -216,6 +218,13 @@ cluster.unplugUplink(one);
 await cluster.until("the devices went with their parent", () => link(one, "vxlan.calico") === "");
 cluster.plugUplink(one);
 await breaks("host's link made anew");
+// Of what the kernel learns by itself it does not tell the agent, which looks every ten seconds.
+const told = { ...repairs };
+await breaks(
+  "neighbour not permanent any more",
+  "ip neigh replace 10.65.3.0 lladdr 66:00:00:00:00:03 nud reachable dev vxlan.calico",
+);
+const checkedMs = repairs["neighbour not permanent any more"];
 const unreachedAfterRepairs = unreached();
 
 // Packets flow while an agent dies and comes back, and when it is told to stop.
@@ -291,7 +300,8 @@ const result: ClusterResult = {
   state,
   takenOver,
   mtuFile,
-  repairs,
+  repairs: told,
+  checkedMs: checkedMs ?? 0,
   unreachedAfterRepairs,
   flow,
   restartMonitor,
