@@ -78,7 +78,7 @@ function checkBool(value: unknown, context: Context): unknown {
 }
 
 function compileString(spec: StringSpec): Checker {
-  const { oneOf, anyCase = false, maxLength = Infinity } = spec;
+  const { oneOf, anyCase = false, manifestsOnly = false, maxLength = Infinity } = spec;
   const format = formatOf(spec.format);
   const manifestFormat = formatOf(spec.manifestFormat);
   const exact = oneOf === undefined ? undefined : new Set(oneOf);
@@ -89,7 +89,8 @@ function compileString(spec: StringSpec): Checker {
       return undefined;
     }
     if (value === "") return value;
-    if (exact !== undefined && !exact.has(value)) {
+    const free = manifestsOnly && !context.isManifest;
+    if (exact !== undefined && !free && !exact.has(value)) {
       const near = folded?.has(value.toLowerCase()) ?? false;
       if (!(anyCase && near)) {
         reportEnum(value, oneOf ?? [], context);

@@ -68,6 +68,21 @@ export const FORMATS = {
     allowed: "an interface address with its prefix length, such as 10.0.0.11/24",
     valid: (value) => tryParseIpInNetwork(value) !== undefined || tryParseIp(value) !== undefined,
   },
+  "interface-cidr4": {
+    constraint: "interface-cidr",
+    allowed: "an IPv4 address with its prefix length, such as 10.0.0.11/24",
+    valid: (value) => familyOfInterface(value) === 4,
+  },
+  "interface-cidr6": {
+    constraint: "interface-cidr",
+    allowed: "an IPv6 address with its prefix length, such as 2001:db8::11/64",
+    valid: (value) => familyOfInterface(value) === 6,
+  },
+  "interface-pattern": {
+    constraint: "interface-name",
+    allowed: "1–15 letters, digits, _ . - and *, which stands for any text",
+    valid: (value) => /^[a-zA-Z0-9_.*-]{1,15}$/.test(value),
+  },
   ip: {
     constraint: "ip",
     allowed: "an address such as 192.0.2.7 or 2001:db8::7",
@@ -247,6 +262,10 @@ function cidrHint(value: string): string | undefined {
 export function maskedCidr(value: string): string | undefined {
   const cidr = tryParseCidr(value);
   return cidr === undefined ? undefined : formatCidr(cidr);
+}
+
+function familyOfInterface(value: string): 4 | 6 | undefined {
+  return tryParseIpInNetwork(value)?.ip.family ?? tryParseIp(value)?.family;
 }
 
 function isMasked(value: string): boolean {

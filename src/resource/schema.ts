@@ -33,6 +33,8 @@ export interface StringSpec {
   /** Beside or instead of `format`, in manifests; what is stored already stays in force. */
   readonly manifestFormat?: FormatName;
   readonly oneOf?: readonly string[];
+  /** `oneOf` counts in manifests; what is stored already stays in force. */
+  readonly manifestsOnly?: boolean;
   /** `oneOf` in any case of letters, kept as written. */
   readonly anyCase?: boolean;
   /** In manifests; what is stored already stays in force. */

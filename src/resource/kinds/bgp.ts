@@ -350,7 +350,11 @@ function filterRule(family: 4 | 6): ObjectSpec {
         { zero: "keep" },
       ),
       field("source", oneOf("RemotePeers"), "routes by where they were learned"),
-      field("interface", text, "routes by their interface; * stands for any text"),
+      field(
+        "interface",
+        newlyFormatted("interface-pattern"),
+        "routes by their interface; * stands for any text",
+      ),
       field("matchOperator", oneOf("Equal", "NotEqual", "In", "NotIn"), "how cidr is compared"),
       field("peerType", oneOf("eBGP", "iBGP"), "routes by the kind of session"),
       field(

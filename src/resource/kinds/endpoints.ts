@@ -15,6 +15,7 @@ import {
   type NumberSpec,
   type ObjectRule,
   type ObjectSpec,
+  type TypeSpec,
 } from "../schema.ts";
 import type { WorkloadEndpointSpec } from "../types.ts";
 
@@ -214,10 +215,23 @@ function checkNats(value: Fields, context: Context): void {
   }
 }
 
+const addressType: TypeSpec = {
+  kind: "string",
+  oneOf: ["CalicoNodeIP", "InternalIP", "ExternalIP"],
+  manifestsOnly: true,
+};
 const nodeBgp = object([
   field("asNumber", asNumber, "the node's AS number; the cluster's when absent", { zero: "keep" }),
-  field("ipv4Address", formatted("interface-cidr"), "the node's IPv4 address with prefix length"),
-  field("ipv6Address", formatted("interface-cidr"), "the node's IPv6 address with prefix length"),
+  field(
+    "ipv4Address",
+    newlyFormatted("interface-cidr4", "interface-cidr"),
+    "the node's IPv4 address with prefix length",
+  ),
+  field(
+    "ipv6Address",
+    newlyFormatted("interface-cidr6", "interface-cidr"),
+    "the node's IPv6 address with prefix length",
+  ),
   field("ipv4IPIPTunnelAddr", formatted("ipv4"), "address of the IPIP tunnel interface"),
   field(
     "routeReflectorClusterID",
@@ -259,7 +273,7 @@ export const nodeSpec: ObjectSpec = object(
           field("address", formatted("interface-cidr"), "an address of the node", {
             required: true,
           }),
-          field("type", text, "CalicoNodeIP, InternalIP, ExternalIP"),
+          field("type", addressType, "CalicoNodeIP, InternalIP or ExternalIP"),
         ]),
       ),
       "all addresses of the node",

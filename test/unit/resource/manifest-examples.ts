@@ -228,4 +228,23 @@ export const MANIFEST_CASES: readonly Case[] = [
     bad: peer({ node: "A_b", peerIP: "10.0.0.1" }),
     good: peer({ node: "a.b", peerIP: "10.0.0.1" }),
   },
+  ...[
+    ["interface-cidr", "spec.bgp.ipv4Address", { bgp: { ipv4Address: "fd00::1/64" } }],
+    ["interface-cidr", "spec.bgp.ipv6Address", { bgp: { ipv6Address: "10.0.0.1/24" } }],
+    ["enum", "spec.addresses[0].type", { addresses: [{ address: "10.0.0.1", type: "Hostname" }] }],
+  ].map(([id, path, spec]) => ({
+    id: id as ConstraintId,
+    path: path as string,
+    bad: make("Node", spec as Spec),
+    good: make("Node", {
+      bgp: { ipv4Address: "10.0.0.1", ipv6Address: "fd00::1/64" },
+      addresses: [{ address: "10.0.0.1" }, { address: "10.0.0.1", type: "InternalIP" }],
+    }),
+  })),
+  {
+    id: "interface-name",
+    path: "spec.exportV4[0].interface",
+    bad: make("BGPFilter", { exportV4: [{ action: "Accept", interface: "a b" }] }),
+    good: make("BGPFilter", { exportV4: [{ action: "Accept", interface: "*.calico" }] }),
+  },
 ];
