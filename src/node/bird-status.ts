@@ -31,13 +31,13 @@ export interface RouteStatus {
   };
 }
 
-/** What a name of a protocol begins with (`src/bgp/peers.ts`). */
-const PEER_TYPES: readonly (readonly [prefix: string, type: PeerType])[] = [
-  ["Mesh_", "NodeMesh"],
-  ["Global_", "GlobalPeer"],
-  ["Node_", "NodePeer"],
+/** What a name of a protocol begins with (`src/bgp/peers.ts`), the API's word for it and the tool's. */
+const PEER_TYPES: readonly (readonly [prefix: string, type: PeerType, kind: string])[] = [
+  ["Mesh_", "NodeMesh", "node-to-node mesh"],
+  ["Global_", "GlobalPeer", "global"],
+  ["Node_", "NodePeer", "node specific"],
   // The API has no name for a workload as a peer of its node.
-  ["Local_Workload_", "NodePeer"],
+  ["Local_Workload_", "NodePeer", "local workload"],
 ];
 
 const ROUTE_LINE =
@@ -126,6 +126,11 @@ function sourceOf(
   if (type !== undefined) return { sourceType: "BGPPeer", ...peer };
   if (protocol.startsWith("kernel")) return { sourceType: "Kernel" };
   return { sourceType: protocol.startsWith("direct") ? "Direct" : "Static" };
+}
+
+/** As `calicoctl node status` names it. */
+export function peerKindOf(protocol: string): string {
+  return PEER_TYPES.find(([prefix]) => protocol.startsWith(prefix))?.[2] ?? "unknown";
 }
 
 function peerTypeOf(protocol: string): PeerType | undefined {

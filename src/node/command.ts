@@ -13,6 +13,10 @@ Examples:
   sudo NODENAME=host-a IP=autodetect ETCD_ENDPOINTS=http://10.0.0.1:2379 margay node -startup
   NODENAME=host-a margay node -allocate-tunnel-addrs --run-once
 
+  margay node status            BGP sessions
+  margay node checksystem       what the kernel lacks, and what needs it
+  margay node diags             an archive for whoever is to help, without secrets
+
 -startup finds the node's name and addresses and writes the Node, default pools and settings. One
 dash or two, as you like. docs/node.md lists the variables.
 
@@ -75,8 +79,23 @@ interface Flags {
   readonly runDir: string;
 }
 
+/** What people ask of a node; each has options of its own. */
+const COMMANDS: Readonly<
+  Record<string, () => Promise<(argv: readonly string[]) => Promise<number>>>
+> = {
+  status: async () => (await import("./status-command.ts")).statusCommand,
+  checksystem: async () => (await import("./checksystem.ts")).checkSystemCommand,
+  diags: async () => (await import("./diags.ts")).diagsCommand,
+};
+
 /** Resolves with the exit code. */
 export async function nodeCommand(argv: readonly string[]): Promise<number> {
+  const [first = "", ...rest] = argv;
+  const asked = Object.hasOwn(COMMANDS, first) ? COMMANDS[first] : undefined;
+  return asked === undefined ? await runNode(argv) : await (await asked())(rest);
+}
+
+async function runNode(argv: readonly string[]): Promise<number> {
   const program = new Command("margay node")
     .description("Starts this node, and runs and checks its services")
     .option("-c, --config <file>", "CalicoAPIConfig file that names the datastore")

@@ -6,11 +6,12 @@ import { runInSandbox } from "../../support/sandbox.ts";
 import type { StatusReporterResult } from "./inside/status-reporter.ts";
 
 test("the status of a node is what its BIRDs say", async (t) => {
-  const { reported, bird, agentOnly, without6, others } = await runInSandbox<StatusReporterResult>(
-    fileURLToPath(new URL("inside/status-reporter.ts", import.meta.url)),
-    {},
-    120_000,
-  );
+  const { reported, bird, agentOnly, without6, others, table, json } =
+    await runInSandbox<StatusReporterResult>(
+      fileURLToPath(new URL("inside/status-reporter.ts", import.meta.url)),
+      {},
+      120_000,
+    );
   const { agent, bgp, routes, lastUpdated } = reported.status;
   await t.test("agent", () => {
     assert.match(lastUpdated, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/);
@@ -65,6 +66,20 @@ test("the status of a node is what its BIRDs say", async (t) => {
     assert.equal(agentOnly.status.agent.birdV4["state"], "Ready");
     assert.deepEqual(agentOnly.status.routes, {});
     assert.match(others, /"lastUpdated": null/);
+  });
+  await t.test("node status", () => {
+    const since = String.raw`\d\d:\d\d:\d\d\.\d+ `;
+    const mesh = String.raw`\| 10\.0\.0\.2 +\| node-to-node mesh \| up    \| ${since}\| Established +\|`;
+    assert.match(table, /^Calico process is running\.\n\nIPv4 BGP status\n\+-/);
+    assert.match(table, /\| PEER ADDRESS \|     PEER TYPE     \| STATE \| {4}SINCE {5}\|/);
+    assert.match(table, new RegExp(`\n${mesh}\n`));
+    assert.match(table, /\n\| 10\.0\.0\.99  +\| global +\| start \|/);
+    assert.match(table, /IPv6 BGP status\n\+-[^]*\| fd00::2 /);
+    const { IPv6 } = JSON.parse(json) as Record<string, { peers: { address: string }[] }>;
+    assert.deepEqual(
+      IPv6?.peers.map(({ address }) => address),
+      ["fd00::2"],
+    );
   });
   await t.test("a BIRD that ended", () => {
     assert.deepEqual(without6.status.agent.birdV6, { state: "NotReady" });

@@ -20,6 +20,9 @@ export interface StatusReporterResult {
   /** What host 1's own BIRD says. */
   readonly bird: string;
   readonly agentOnly: ReportedStatus;
+  /** `margay node status`, as text and as data. */
+  readonly table: string;
+  readonly json: string;
   /** After the end of `bird6`. */
   readonly without6: ReportedStatus;
   readonly others: string;
@@ -61,6 +64,9 @@ async function scenario(): Promise<StatusReporterResult> {
   const reported = status("all");
   const bird = hosts.birdc(1, "bird", "show status");
   const agentOnly = status("agent");
+  const nodeStatus = ["node", "status", "--run-dir", hosts.home(1)];
+  const table = hosts.margay(1, ...nodeStatus);
+  const json = hosts.margay(1, ...nodeStatus, "-o", "json");
   await hosts.kill("bird6-1", "SIGKILL");
   await hosts.until("its end is reported", () => {
     return status("all").status.agent.birdV6["state"] === "NotReady";
@@ -69,6 +75,8 @@ async function scenario(): Promise<StatusReporterResult> {
     reported,
     bird,
     agentOnly,
+    table,
+    json,
     without6: status("all"),
     others: hosts.margay(1, "get", "caliconodestatus", "other", "-o", "json"),
   };
