@@ -227,6 +227,8 @@ export class Client {
         if (!lostRace) throw error;
         if (left > 1) continue;
         const { kind, metadata } = resource;
+        // It says which revision was asked for, and which one is there.
+        if (metadata.resourceVersion !== undefined && codeOf(error) === "conflict") throw error;
         throw conflict(describe(kind, metadata.name, metadata.namespace), error);
       }
     }
