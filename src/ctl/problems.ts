@@ -26,7 +26,8 @@ export async function problemsOf(
     rules.some(([, lists]) => decidesByService(lists)) && (await hasEndpointSlices(store));
   for (const [resource, lists] of rules) {
     const fields = unsupportedFields(lists, knowsServices);
-    if (fields.length > 0) problems.set(resource, `denies: cannot enforce ${fields.join(", ")}`);
+    if (fields.length > 0)
+      problems.set(resource, `denies: cannot be enforced: ${fields.join(", ")}`);
   }
   return problems;
 }

@@ -36,7 +36,7 @@ function explainResult(
   what: string,
 ): string {
   if (step.result === "unsupported") {
-    return `deny: this build cannot enforce ${(step.unsupported ?? []).join(", ")}`;
+    return `deny: cannot be enforced: ${(step.unsupported ?? []).join(", ")}`;
   }
   if (step.result === "missing") return `deny: the ${what} is missing`;
   return explainRules(step.result, step.rules);

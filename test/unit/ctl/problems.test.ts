@@ -41,9 +41,9 @@ test("get -o wide has a last column where a policy denies, and only there", asyn
   assert.match(lines[1] ?? "", /^plain +default +<nil>$/);
   assert.match(
     lines[2] ?? "",
-    /^service .*denies: cannot enforce spec\.egress\[0\]\.destination\.services$/,
+    /^service .*denies: cannot be enforced: spec\.egress\[0\]\.destination\.services$/,
   );
-  assert.match(lines[3] ?? "", /^web .*denies: cannot enforce spec\.ingress\[0\]\.http$/);
+  assert.match(lines[3] ?? "", /^web .*denies: cannot be enforced: spec\.ingress\[0\]\.http$/);
   for (const kind of ["np", "sgnp", "tier"]) {
     assert.doesNotMatch((await ctl.run(["get", kind, "-A", "-o", "wide"])).out, /PROBLEM/);
   }
@@ -97,7 +97,10 @@ test("validate --datastore names everything that is not taken as it is written",
   const { code, out, err } = await ctl.run(["validate", "--datastore"]);
   assert.deepEqual([code, out], [1, ""]);
   assert.match(err, /globalnetworksets\/odd: spec\.nets\[0\]: .*its valid members count$/m);
-  assert.match(err, /^NetworkPolicy\(n\/web\): denies: cannot enforce spec\.ingress\[0\]\.http$/m);
+  assert.match(
+    err,
+    /^NetworkPolicy\(n\/web\): denies: cannot be enforced: spec\.ingress\[0\]\.http$/m,
+  );
   assert.equal((await ctl.run(["validate"])).code, 1);
   assert.match((await ctl.run(["validate", "--datastore", "-f", "x"])).err, /--datastore/);
 });

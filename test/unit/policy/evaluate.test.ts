@@ -207,7 +207,7 @@ const CASES: readonly Case[] = [
     name: "what cannot be enforced fails closed",
     tiers: [tier("default", [gnp("unsupported")])],
     verdict: "deny",
-    last: /cannot enforce spec\.doNotTrack/,
+    last: /cannot be enforced: spec\.doNotTrack/,
   },
   {
     name: "an unknown IP set fails closed",
