@@ -76,9 +76,12 @@ export class RouteResolver {
   }
 
   setNode(name: string, node: ModelNode | null): void {
+    const before = this.#nodes.get(name);
     if (node === null) this.#nodes.delete(name);
     else this.#nodes.set(name, node);
     this.#claim(`node/${name}`, node === null ? [] : nodeClaims(name, node));
+    // Nothing else of a node is in routes to other places.
+    if (before?.hostIpv4 === node?.hostIpv4 && before?.hostIpv6 === node?.hostIpv6) return;
     if (name === this.#hostname) {
       // Whether any other node shares our subnet may have changed.
       this.#touchAll();

@@ -6,7 +6,8 @@
  *                  ├ IPIP ──▶ via NODE dev tunl0 onlink
  *                  └ block of ours ──▶ blackhole: addresses that nobody has go nowhere
  *
- * A route is wanted only while what carries it is there. A change costs what it touches.
+ * Without the tunnel that it needs a packet goes nowhere: the host's other routes would take it outside
+ * as it is. A change costs what it touches.
  */
 import { RouteTypes, type IpPoolType, type RouteUpdate } from "#calc";
 import {
@@ -148,11 +149,12 @@ export class ClusterRoutes {
       return isRemote(update) ? this.#remoteTarget(entry, ipPoolType, carriers) : undefined;
     }
     if ((types & RouteTypes.LOCAL_WORKLOAD) === 0 || isHostCidr(dst)) return undefined;
+    return this.#nowhere(dst, BLACKHOLES[ipPoolType]);
+  }
+
+  #nowhere(dst: Cidr, routeClass: RouteClass): Target {
     const oif = dst.family === 6 ? LOOPBACK_INDEX : undefined;
-    return {
-      routeClass: BLACKHOLES[ipPoolType],
-      route: this.#route(dst, { type: RTN_BLACKHOLE, oif }),
-    };
+    return { routeClass, route: this.#route(dst, { type: RTN_BLACKHOLE, oif }) };
   }
 
   #remoteTarget(
@@ -172,12 +174,12 @@ export class ClusterRoutes {
           : undefined;
       case "VXLAN": {
         const plain = update.sameSubnet ? direct("vxlan-same-subnet") : undefined;
-        if (plain !== undefined || vxlan === undefined) return plain;
-        return this.#vxlanTarget(dst, update, vxlan);
+        return plain ?? this.#vxlanTarget(dst, update, vxlan);
       }
       case "IPIP": {
         const plain = update.sameSubnet ? direct("ipip-same-subnet") : undefined;
-        if (plain !== undefined || ipip === undefined || nodeIp === undefined) return plain;
+        if (plain !== undefined) return plain;
+        if (ipip === undefined || nodeIp === undefined) return this.#nowhere(dst, "ipip-tunnel");
         const via = { oif: ipip.index, gateway: nodeIp, mtu: ipip.mtu };
         return { routeClass: "ipip-tunnel", route: this.#route(dst, via) };
       }
@@ -187,9 +189,9 @@ export class ClusterRoutes {
   }
 
   /** The far end's own address is on the link; all others are behind it. */
-  #vxlanTarget(dst: Cidr, { dstNodeName, types }: RouteUpdate, device: Device): Target | undefined {
+  #vxlanTarget(dst: Cidr, { dstNodeName, types }: RouteUpdate, device: Device | undefined): Target {
     const tunnel = this.#options.tunnelOf(dstNodeName, dst.family);
-    if (tunnel === undefined) return undefined;
+    if (device === undefined || tunnel === undefined) return this.#nowhere(dst, "vxlan-tunnel");
     const { index: oif, mtu } = device;
     const isEnd = (types & RouteTypes.REMOTE_TUNNEL) !== 0;
     const route = this.#route(dst, isEnd ? { oif, mtu } : { oif, mtu, gateway: tunnel });
