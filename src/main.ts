@@ -57,7 +57,7 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
     load: async () => (await import("#confd")).bgpCommand,
   },
   node: {
-    summary: "start this node: its name, addresses, pools and settings",
+    summary: "run a whole node: start-up, then felix, confd and BIRD under a supervisor",
     load: async () => (await import("#node")).nodeCommand,
   },
   datastore: {

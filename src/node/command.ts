@@ -1,15 +1,17 @@
 /** `margay node`: what a node does, under the names that the calico-node binary has for it. */
 import { join } from "node:path";
-import { Command, CommanderError } from "commander";
+import { Command, CommanderError, Option } from "commander";
 import { datastoreSettings, Client } from "#ctl";
-import { openDatastore } from "#datastore";
+import { openDatastore, type DatastoreSettings } from "#datastore";
 import { configureLogging, flushLogs, logLevelOf, logger } from "#log";
 import { MargayError, messageOf } from "#std";
 import { hostInterfaces, sourceTowards } from "./host.ts";
+import type { Directories } from "./run.ts";
 import { nodeSettings, type NodeSettings } from "./settings.ts";
 
 const HELP = `
 Examples:
+  sudo NODENAME=host-a ETCD_ENDPOINTS=http://10.0.0.1:2379 margay node
   sudo NODENAME=host-a IP=autodetect ETCD_ENDPOINTS=http://10.0.0.1:2379 margay node -startup
   NODENAME=host-a margay node -allocate-tunnel-addrs --run-once
 
@@ -17,6 +19,7 @@ Examples:
   margay node checksystem       what the kernel lacks, and what needs it
   margay node diags             an archive for whoever is to help, without secrets
 
+Without a flag: -startup, then the services under runsvdir, until SIGTERM stops them all.
 -startup finds the node's name and addresses and writes the Node, default pools and settings. One
 dash or two, as you like. docs/node.md lists the variables.
 
@@ -24,6 +27,7 @@ Exit code: 0 done, 1 an error; -startup fails when another node has the address,
 
 interface World {
   readonly client: Client;
+  readonly datastore: DatastoreSettings;
   readonly settings: NodeSettings;
   readonly flags: Flags;
   /** Aborted when this process is asked to stop. */
@@ -33,6 +37,13 @@ interface World {
 /** What this process is to do; the datastore is open. */
 type Mode = (world: World) => Promise<void>;
 
+const HOST = { interfaces: hostInterfaces, sourceTowards };
+
+const runServices: Mode = async ({ flags, ...world }) => {
+  const { runNode } = await import("./run.ts");
+  await runNode({ ...world, host: HOST, directories: flags, environment: process.env });
+};
+
 const MODES: Readonly<
   Record<string, { readonly summary: string; readonly load: () => Promise<Mode> }>
 > = {
@@ -40,9 +51,8 @@ const MODES: Readonly<
     summary: "find this node's name and addresses, write what the cluster needs, and exit",
     load: async () => {
       const { startUp } = await import("./startup.ts");
-      const host = { interfaces: hostInterfaces, sourceTowards };
       return async ({ client, settings }) => {
-        await startUp(client, settings, host);
+        await startUp(client, settings, HOST);
       };
     },
   },
@@ -73,10 +83,9 @@ const MODES: Readonly<
   },
 };
 
-interface Flags {
+interface Flags extends Directories {
   readonly config?: string;
   readonly runOnce?: boolean;
-  readonly runDir: string;
 }
 
 /** What people ask of a node; each has options of its own. */
@@ -92,19 +101,43 @@ const COMMANDS: Readonly<
 export async function nodeCommand(argv: readonly string[]): Promise<number> {
   const [first = "", ...rest] = argv;
   const asked = Object.hasOwn(COMMANDS, first) ? COMMANDS[first] : undefined;
-  return asked === undefined ? await runNode(argv) : await (await asked())(rest);
+  return asked === undefined ? await runByFlag(argv) : await (await asked())(rest);
 }
 
-async function runNode(argv: readonly string[]): Promise<number> {
+function programOf(): Command {
   const program = new Command("margay node")
     .description("Starts this node, and runs and checks its services")
     .option("-c, --config <file>", "CalicoAPIConfig file that names the datastore")
-    .option("--run-dir <dir>", "where bird.ctl and bird6.ctl are", "/var/run/calico")
+    .addOption(
+      new Option("--service-dir <dir>", "the services run in DIR/enabled")
+        .env("MARGAY_SERVICE_DIR")
+        .default("/run/margay/service"),
+    )
+    .addOption(
+      new Option("--run-dir <dir>", "BIRD's sockets")
+        .env("MARGAY_RUN_DIR")
+        .default("/var/run/calico"),
+    )
+    .addOption(
+      new Option("--conf-dir <dir>", "BIRD's configuration, in DIR/config")
+        .env("MARGAY_CONF_DIR")
+        .default("/etc/calico/confd"),
+    )
+    .addOption(
+      new Option("--log-dir <dir>", "logs of the services, in DIR/SERVICE")
+        .env("MARGAY_LOG_DIR")
+        .default("/var/log/calico"),
+    )
     .option("--run-once", "with -allocate-tunnel-addrs: once, and exit")
     .addHelpText("after", HELP)
     .allowExcessArguments(false)
     .exitOverride();
   for (const [name, { summary }] of Object.entries(MODES)) program.option(`--${name}`, summary);
+  return program;
+}
+
+async function runByFlag(argv: readonly string[]): Promise<number> {
+  const program = programOf();
   try {
     program.parse(argv.flatMap(twoDashes), { from: "user" });
   } catch (error) {
@@ -114,13 +147,12 @@ async function runNode(argv: readonly string[]): Promise<number> {
   const flags = program.opts<Flags & Readonly<Record<string, unknown>>>();
   const wanted = Object.keys(MODES).filter((name) => flags[camelCase(name)] === true);
   const [name, second] = wanted;
-  const mode = name === undefined ? undefined : MODES[name];
-  if (mode === undefined || second !== undefined) {
-    const all = Object.keys(MODES).map((one) => `-${one}`);
-    process.stderr.write(`margay node: name one of ${all.join(", ")}; --help says what they do\n`);
+  if (second !== undefined) {
+    process.stderr.write(`margay node: -${name ?? ""} and -${second} are two things to do\n`);
     return 1;
   }
-  return await runMode(await mode.load(), flags);
+  const mode = name === undefined ? runServices : await MODES[name]?.load();
+  return await runMode(mode ?? runServices, flags, name === undefined);
 }
 
 /** calico-node's spellings: `-startup`, `-allocate-tunnel-addrs-run-once`. Single letters stay. */
@@ -139,18 +171,17 @@ function camelCase(name: string): string {
   return name.replaceAll(/-(.)/g, (_, letter: string) => letter.toUpperCase());
 }
 
-async function runMode(mode: Mode, flags: Flags): Promise<number> {
+async function runMode(mode: Mode, flags: Flags, serve: boolean): Promise<number> {
   const settings = nodeSettings(process.env);
   const level = logLevelOf(process.env["CALICO_STARTUP_LOGLEVEL"] ?? "info") ?? "info";
   await configureLogging({ screen: level });
-  const store = await openDatastore(await datastoreSettings(flags.config), {
-    owner: "margay node",
-    serve: false,
-  });
+  const datastore = await datastoreSettings(flags.config);
+  const store = await openDatastore(datastore, { owner: "margay node", serve });
   const abort = new AbortController();
   for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, () => abort.abort());
   try {
-    await mode({ client: new Client(store), settings, flags, signal: abort.signal });
+    const client = new Client(store);
+    await mode({ client, datastore, settings, flags, signal: abort.signal });
     return 0;
   } catch (error) {
     if (!(error instanceof MargayError) || error.kind === "bug") throw error;

@@ -9,7 +9,7 @@ import { parseMethod, type Method } from "./autodetect.ts";
 import { badSetting, flag, list, oneOf, text, type Environment } from "./environment.ts";
 import { poolSettings, type DefaultPool } from "./pools.ts";
 
-type Backend = "bird" | "vxlan" | "none";
+export type Backend = "bird" | "vxlan" | "none";
 const BACKENDS: Readonly<Record<string, Backend>> = { bird: "bird", vxlan: "vxlan", none: "none" };
 
 /** Where the node's address of one family comes from. */

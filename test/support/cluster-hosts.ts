@@ -26,6 +26,8 @@ export interface ClusterOptions {
   readonly tunnels: "vxlan" | "ipip";
   /** Of everything that is waited for. */
   readonly limitMs: number;
+  /** A real etcd on the router instead of our own server. */
+  readonly etcd: boolean;
 }
 
 export interface Host {
@@ -91,22 +93,24 @@ export class ClusterHosts {
   #store: Datastore | undefined;
 
   readonly #limitMs: number;
+  readonly #endpoint: string;
 
-  private constructor(count: number, limitMs: number) {
+  private constructor(count: number, limitMs: number, etcd: boolean) {
     this.#limitMs = limitMs;
+    this.#endpoint = etcd ? "http://10.0.1.1:2379" : `unix://${this.dir}/store/margay.sock`;
     this.hosts = Array.from({ length: count }, (_, index) => hostOf(index + 1));
   }
 
   /** The agents are not running yet. */
   static async start(count: number, options: Partial<ClusterOptions> = {}): Promise<ClusterHosts> {
-    const { limitMs = LIMIT_MS, pools = POOLS, tunnels = "vxlan" } = options;
-    const cluster = new ClusterHosts(count, limitMs);
+    const { limitMs = LIMIT_MS, pools = POOLS, tunnels = "vxlan", etcd = false } = options;
+    const cluster = new ClusterHosts(count, limitMs, etcd);
     cluster.#wire();
-    cluster.#spawn("store", [MARGAY, "datastore"]);
+    cluster.#spawn("store", etcd ? cluster.#etcd() : [MARGAY, "datastore"]);
     const answers = async (): Promise<boolean> => {
       cluster.#store ??= await openDatastore({
         type: "etcdv3",
-        etcd: { endpoints: [cluster.#socket] },
+        etcd: { endpoints: [cluster.#endpoint] },
       });
       return await cluster.#store.list("/x").then(
         () => true,
@@ -122,8 +126,17 @@ export class ClusterHosts {
     return cluster;
   }
 
-  get #socket(): string {
-    return `unix://${this.dir}/store/margay.sock`;
+  #etcd(): string[] {
+    const data = ["--data-dir", join(this.dir, "etcd"), "--log-level", "error"];
+    const urls = ["--listen-client-urls", this.#endpoint, "--advertise-client-urls"];
+    return [
+      "etcd",
+      ...data,
+      ...urls,
+      this.#endpoint,
+      "--listen-peer-urls",
+      "http://127.0.0.1:2380",
+    ];
   }
 
   #wire(): void {
@@ -237,6 +250,29 @@ export class ClusterHosts {
     });
   }
 
+  /** `margay node` with its services; its directories are below `home`. */
+  startNode(host: Host, env: Readonly<Record<string, string>> = {}, as = "node"): void {
+    const home = this.home(host);
+    const directories = ["service", "run", "conf", "log"].flatMap((one) => [
+      `--${one}-dir`,
+      join(home, one),
+    ]);
+    const command = ["ip", "netns", "exec", host.netns, MARGAY, "node", ...directories];
+    this.#spawn(`${as}-${host.number}`, command, {
+      NODENAME: host.name,
+      CALICO_NODENAME_FILE: join(home, "nodename"),
+      ...env,
+    });
+  }
+
+  home({ name }: Host): string {
+    return join(this.dir, name);
+  }
+
+  async stopNode(host: Host, signal: NodeJS.Signals = "SIGTERM"): Promise<void> {
+    await this.#kill(`node-${host.number}`, signal);
+  }
+
   /** Whether the agent says that everything was programmed. */
   ready({ netns }: Host): boolean {
     const ask =
@@ -267,7 +303,9 @@ export class ClusterHosts {
   }
 
   get logs(): string {
-    return this.hosts.map(({ number }) => this.log(`felix-${number}`)).join("\n");
+    return this.hosts
+      .map(({ number }) => this.log(`felix-${number}`) + this.log(`node-${number}`))
+      .join("\n");
   }
 
   /** Milliseconds until it holds. */
@@ -304,7 +342,7 @@ export class ClusterHosts {
     const [program = "", ...args] = command;
     const out = openSync(join(this.dir, `${name}.log`), "a");
     const store = { MARGAY_DATA_DIR: join(this.dir, "store") };
-    const settings = { DATASTORE_TYPE: "etcdv3", ETCD_ENDPOINTS: this.#socket };
+    const settings = { DATASTORE_TYPE: "etcdv3", ETCD_ENDPOINTS: this.#endpoint };
     this.#processes.set(
       name,
       spawn(program, args, {

@@ -1,0 +1,219 @@
+/**
+ * Two hosts on one link, each under `margay node` with a real etcd: BGP between them, packets from the
+ * workload of one to that of the other while every service of the second is killed, and all of it.
+ */
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { ClusterHosts, type Host } from "../../../support/cluster-hosts.ts";
+import { Probe } from "../../../support/probe.ts";
+import { isSupervised, readService } from "../../../../src/node/runit.ts";
+
+interface Flow {
+  readonly sent: number;
+  readonly received: number;
+}
+
+export interface SupervisedResult {
+  readonly services: readonly string[];
+  readonly route: string;
+  readonly policed: { readonly allowed: boolean; readonly denied: boolean };
+  /** Milliseconds until a new process runs, by the service that was killed. */
+  readonly backMs: Readonly<Record<string, number>>;
+  readonly flows: Readonly<Record<string, Flow>>;
+  readonly felixPid: { readonly before: number; readonly after: number; readonly ms: number };
+  readonly flapping: { readonly starts: number; readonly log: string; readonly inARow: number };
+  readonly second: string;
+  /** Processes of the node after SIGTERM. */
+  readonly left: readonly string[];
+  readonly logFiles: readonly string[];
+  readonly log: string;
+}
+
+const cluster = await ClusterHosts.start(2, {
+  etcd: true,
+  limitMs: 30_000,
+  pools: [
+    {
+      kind: "IPPool",
+      name: "pool4",
+      spec: { cidr: "10.65.0.0/16", vxlanMode: "Never", ipipMode: "Never" },
+    },
+  ],
+});
+const [one, two] = [cluster.host(1), cluster.host(2)];
+for (const { name, number } of cluster.hosts) {
+  await cluster.putRaw(
+    `/calico/ipam/v2/host/${name}/ipv4/block/10.65.${number}.0-26`,
+    '{"state":"confirmed","deleted":false}',
+  );
+}
+const enabled = (host: Host): string => join(cluster.home(host), "service/enabled");
+const pidOf = (host: Host, name: string): number => readService(enabled(host), name).pid ?? 0;
+/** And told all that it had before: a peer that goes twice within one restart loses its routes. */
+const established = (host: Host): boolean => {
+  const birdc = `birdc -s ${join(cluster.home(host), "run/bird.ctl")} show`;
+  try {
+    return (
+      cluster.on(host, `${birdc} protocols`).includes("Established") &&
+      !cluster.on(host, `${birdc} status`).includes("Graceful restart")
+    );
+  } catch {
+    return false;
+  }
+};
+
+for (const host of cluster.hosts) cluster.startNode(host);
+for (const host of cluster.hosts) {
+  await cluster.until("the session is there", () => established(host));
+  await cluster.until("the agent is ready", () => cluster.ready(host));
+}
+await cluster.until("workloads reach each other", () => cluster.reaches(one, two, 4));
+const services = readdirSync(enabled(two)).toSorted();
+const route = cluster.on(one, "ip route show 10.65.2.0/26").trim();
+
+const deny = {
+  kind: "GlobalNetworkPolicy",
+  name: "deny-ping",
+  spec: {
+    tier: "default",
+    selector: "all()",
+    types: ["Ingress"],
+    ingress: [{ action: "Deny", protocol: "ICMP" }, { action: "Allow" }],
+  },
+} as const;
+const allowed = cluster.reaches(one, two, 4);
+await cluster.put(deny);
+await cluster.until("policy is in force", () => !cluster.reaches(one, two, 4));
+const policed = { allowed, denied: !cluster.reaches(one, two, 4) };
+
+const probe = new Probe({
+  sendFrom: `/run/netns/${one.pod.netns}`,
+  receiveIn: `/run/netns/${two.pod.netns}`,
+  source: one.pod.ipv4,
+  target: two.pod.ipv4,
+  port: 7777,
+  intervalMs: 2,
+});
+probe.send(true);
+await cluster.until("packets flow", () => probe.received > 10);
+const flows: Record<string, Flow> = {};
+async function during(what: string, act: () => Promise<void>): Promise<void> {
+  probe.reset();
+  probe.send(true);
+  await delay(300);
+  await act();
+  await delay(300);
+  probe.send(false);
+  await delay(300);
+  flows[what] = { sent: probe.sent, received: probe.received };
+}
+async function killed(host: Host, pid: number, name: string): Promise<number> {
+  process.kill(pid, "SIGKILL");
+  return await cluster.until(`${name} is back`, () => {
+    const now = pidOf(host, name);
+    return now !== 0 && now !== pid;
+  });
+}
+
+const backMs: Record<string, number> = {};
+for (const name of services) {
+  await during(name, async () => {
+    backMs[name] = await killed(two, pidOf(two, name), name);
+    if (name === "felix") await cluster.until("felix is ready", () => cluster.ready(two));
+    if (name === "bird") await cluster.until("bird has its peer", () => established(two));
+  });
+}
+
+const before = pidOf(two, "felix");
+const restartedAt = performance.now();
+await cluster.put({
+  kind: "FelixConfiguration",
+  name: "node.host-2",
+  spec: { defaultEndpointToHostAction: "Return", interfacePrefix: "cali,tap" },
+});
+await cluster.until(
+  "felix restarts for a setting",
+  () => ![0, before].includes(pidOf(two, "felix")),
+);
+const felixPid = {
+  before,
+  after: pidOf(two, "felix"),
+  ms: performance.now() - restartedAt,
+};
+await cluster.until("felix is ready", () => cluster.ready(two));
+
+cluster.startNode(two, {}, "second");
+await cluster.until("a second one is refused", () => cluster.log("second-2").includes("already"));
+const second = cluster.log("second-2");
+
+await during("margay node restarted", async () => {
+  await cluster.stopNode(two);
+  cluster.startNode(two);
+  await cluster.until("the session is back", () => established(two));
+  await cluster.until("felix is ready", () => cluster.ready(two));
+});
+
+await during("margay node killed, and started", async () => {
+  await cluster.stopNode(two, "SIGKILL");
+  await delay(500);
+  cluster.startNode(two);
+  const orphan = pidOf(two, "felix");
+  await cluster.until("new services", () => ![0, orphan].includes(pidOf(two, "felix")));
+  await cluster.until("the session is back", () => established(two));
+  await cluster.until("felix is ready", () => cluster.ready(two));
+});
+
+await during("runsvdir killed", async () => {
+  const pids = JSON.parse(readFileSync(join(cluster.home(two), "service/pids.json"), "utf8")) as {
+    readonly runsvdir: number;
+  };
+  const felix = pidOf(two, "felix");
+  process.kill(pids.runsvdir, "SIGKILL");
+  await cluster.until("new services", () => ![0, felix].includes(pidOf(two, "felix")));
+  await cluster.until("the session is back", () => established(two));
+  await cluster.until("felix is ready", () => cluster.ready(two));
+});
+
+// A service that ends at once: each start leaves a line.
+const starts = join(cluster.dir, "starts");
+const confdRun = join(enabled(two), "confd/run");
+writeFileSync(confdRun, `#!/bin/sh\ndate +%s >started\necho >>${starts}\nexit 3\n`);
+process.kill(pidOf(two, "confd"), "SIGKILL");
+await cluster.until("it is reported", () => /keeps ending/.test(cluster.log("node-2")));
+await delay(4000);
+const flapping = {
+  starts: readFileSync(starts, "utf8").length,
+  log: cluster.log("node-2"),
+  inARow: readService(enabled(two), "confd").failure?.inARow ?? 0,
+};
+
+for (const host of cluster.hosts) await cluster.stopNode(host);
+const left = cluster.hosts.flatMap((host) =>
+  readdirSync(enabled(host)).filter((name) => isSupervised(join(enabled(host), name))),
+);
+for (const entry of readdirSync("/proc")) {
+  const file = `/proc/${entry}/cmdline`;
+  if (!/^\d+$/.test(entry) || !existsSync(file)) continue;
+  const command = readFileSync(file, "utf8").replaceAll("\0", " ");
+  if (/runsv|svlogd|bird -|margay(?:\.mjs)? (?:felix|confd|node)/.test(command)) left.push(command);
+}
+const logFiles = services.filter((name) =>
+  existsSync(join(cluster.home(two), "log", name, "current")),
+);
+const result: SupervisedResult = {
+  services,
+  route,
+  policed,
+  backMs,
+  flows,
+  felixPid,
+  flapping,
+  second,
+  left,
+  logFiles,
+  log: cluster.log("node-2"),
+};
+await probe.close();
+await cluster.close();
+process.stdout.write(JSON.stringify(result));

@@ -1,0 +1,72 @@
+import assert from "node:assert/strict";
+import { before, describe, it } from "node:test";
+import { fileURLToPath } from "node:url";
+import { runInSandbox } from "../../support/sandbox.ts";
+import type { SupervisedResult } from "./inside/supervised.ts";
+
+const SERVICES = [
+  "allocate-tunnel-addrs",
+  "bird",
+  "bird6",
+  "confd",
+  "felix",
+  "node-status-reporter",
+];
+
+describe("margay node under Debian's runsvdir, two hosts with BGP and a real etcd", () => {
+  let result: SupervisedResult;
+  before(async () => {
+    const script = fileURLToPath(new URL("inside/supervised.ts", import.meta.url));
+    result = await runInSandbox<SupervisedResult>(script, {}, 240_000);
+  });
+
+  it("gives a working node: services, routes by BGP, policy in force, logs in files", () => {
+    assert.deepEqual(result.services, SERVICES);
+    assert.match(result.route, /via 10\.0\.1\.12 dev eth0 proto bird/);
+    assert.deepEqual(result.policed, { allowed: true, denied: true });
+    assert.deepEqual(result.logFiles, SERVICES);
+  });
+
+  it("brings every killed service back within two seconds", () => {
+    assert.deepEqual(Object.keys(result.backMs), SERVICES);
+    for (const [name, ms] of Object.entries(result.backMs)) {
+      assert.ok(ms < 2000, `${name} is back after ${ms} ms`);
+    }
+  });
+
+  it("loses no packet when a service, runsvdir or margay node is killed, nor at a restart", () => {
+    assert.deepEqual(Object.keys(result.flows), [
+      ...SERVICES,
+      "margay node restarted",
+      "margay node killed, and started",
+      "runsvdir killed",
+    ]);
+    for (const [what, { sent, received }] of Object.entries(result.flows)) {
+      assert.ok(sent > 100, `${what}: ${sent} packets`);
+      assert.equal(received, sent, `${what}: ${sent - received} of ${sent} lost`);
+    }
+  });
+
+  it("starts felix again at once when a setting asks for it, and counts that as no failure", () => {
+    const { before: first, after, ms } = result.felixPid;
+    assert.notEqual(first, after);
+    assert.ok(ms < 2000, `${ms} ms`);
+    assert.doesNotMatch(result.log, /"service":"felix","code":129/);
+  });
+
+  it("lets a service that ends at once wait longer each time, and says so", () => {
+    const { starts, inARow, log } = result.flapping;
+    assert.ok(starts >= 3 && starts <= 4, `${starts} starts in about 5 s`);
+    assert.ok(inARow >= 3, `${inARow}`);
+    assert.match(
+      log,
+      /"service":"confd","code":3,"signal":0,"inARow":3,"pauseSeconds":2,"msg":"a service keeps ending; it waits/,
+    );
+  });
+
+  it("refuses to supervise a directory twice, and leaves nothing behind when it stops", () => {
+    assert.match(result.second, /runs the services in .* already, as process \d+/);
+    assert.deepEqual(result.left, []);
+    assert.match(result.log, /"msg":"all services have stopped"/);
+  });
+});
