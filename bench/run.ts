@@ -23,6 +23,7 @@ const SUITES: Readonly<Record<string, () => Promise<{ suite: Suite }>>> = {
   datastore: () => import("./datastore.ts"),
   ipam: () => import("./ipam.ts"),
   host: () => import("./host.ts"),
+  cluster: () => import("./cluster.ts"),
 };
 
 const { positionals, values } = parseArgs({
