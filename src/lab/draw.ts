@@ -1,22 +1,30 @@
 /** A lab's state as text: topology, sessions, routes. Pure. */
 import type { LabStatus } from "./control.ts";
-import { bareAddress } from "./names.ts";
+import { bareAddress, MANAGEMENT } from "./names.ts";
 import type { HostView } from "./observe.ts";
 import type { Wire } from "./wires.ts";
 
 /** Subnets and who is on them, with each host's workloads; what does not run, and what is cut. */
-function drawTopology(status: LabStatus): string {
-  const width = Math.max(...status.wires.map((wire) => wire.station.length));
-  const lines = [...new Set(status.wires.map((wire) => wire.subnet))].flatMap((subnet) => {
-    const wires = status.wires.filter((wire) => wire.subnet === subnet);
-    return wires.map((wire, index) => {
+function drawTopology(status: LabStatus): string[] {
+  const wires = status.wires.filter((wire) => wire.subnet !== MANAGEMENT);
+  const width = Math.max(...wires.map((wire) => wire.station.length));
+  const lines = [...new Set(wires.map((wire) => wire.subnet))].flatMap((subnet) => {
+    const own = wires.filter((wire) => wire.subnet === subnet);
+    return own.map((wire, index) => {
       const branch =
-        wires.length === 1 ? "─" : index === 0 ? "┬" : index < wires.length - 1 ? "├" : "└";
+        own.length === 1 ? "─" : index === 0 ? "┬" : index < own.length - 1 ? "├" : "└";
       const head = index === 0 ? `${subnet} ─` : " ".repeat(subnet.length + 2);
       return `${head}${branch}─ ${wire.station.padEnd(width)}  ${wireText(wire)}`;
     });
   });
-  return [...lines, ...workloadLines(status), ...endedLines(status)].join("\n");
+  return [...lines, ...managementLine(status), ...workloadLines(status), ...endedLines(status)];
+}
+
+/** Whose addresses matter to nobody. */
+function managementLine({ wires }: LabStatus): string[] {
+  const own = wires.filter((wire) => wire.subnet === MANAGEMENT);
+  if (own.length === 0) return [];
+  return [`${MANAGEMENT} ── ${own.map((one) => one.station + (one.up ? "" : " CUT")).join(", ")}`];
 }
 
 function wireText(wire: Wire): string {
@@ -54,58 +62,54 @@ function endedLines({ processes }: LabStatus): string[] {
 }
 
 /** How many sessions of each family are Established, and which are not. */
-function drawSessions(hosts: readonly HostView[]): string {
+function drawSessions(hosts: readonly HostView[]): string[] {
   const width = Math.max(...hosts.map((host) => host.name.length));
-  return hosts
-    .map(({ name, sessions }) => {
-      const counts = ([4, 6] as const).map((family) => {
-        const all = sessions.filter((one) => one.family === family);
-        const up = all.filter((one) => one.established);
-        return `IPv${family} ${up.length} of ${all.length}`;
-      });
-      const bad = sessions
-        .filter((one) => !one.established)
-        .map((one) => `${one.name} ${one.info}`);
-      return `${name.padEnd(width)}  ${[...counts, ...bad].join("   ")}`;
-    })
-    .join("\n");
+  return hosts.map(({ name, sessions }) => {
+    const counts = ([4, 6] as const).map((family) => {
+      const all = sessions.filter((one) => one.family === family);
+      const up = all.filter((one) => one.established);
+      return `IPv${family} ${up.length} of ${all.length}`;
+    });
+    const bad = sessions.filter((one) => !one.established).map((one) => `${one.name} ${one.info}`);
+    return `${name.padEnd(width)}  ${[...counts, ...bad].join("   ")}`;
+  });
 }
 
 /** What leads to other hosts' workloads; more than these of a host are only counted. */
 const MOST_ROUTES = 8;
 
-function drawRoutes(hosts: readonly HostView[]): string {
+function drawRoutes(hosts: readonly HostView[]): string[] {
   const width = Math.max(...hosts.map((host) => host.name.length));
   const target = Math.max(
     0,
     ...hosts.flatMap((host) => host.routes.map((route) => route.to.length)),
   );
-  return hosts
-    .flatMap(({ name, routes }) => {
-      const lines = routes
-        .slice(0, MOST_ROUTES)
-        .map(
-          (route) =>
-            `${route.to.padEnd(target)} via ${route.via} dev ${route.device} (${route.by})`,
-        );
-      if (routes.length > lines.length) lines.push(`and ${routes.length - lines.length} more`);
-      return lines.map((line, index) => `${(index === 0 ? name : "").padEnd(width)}  ${line}`);
-    })
-    .join("\n");
+  return hosts.flatMap(({ name, routes }) => {
+    const lines = routes
+      .slice(0, MOST_ROUTES)
+      .map(
+        (route) => `${route.to.padEnd(target)} via ${route.via} dev ${route.device} (${route.by})`,
+      );
+    if (routes.length > lines.length) lines.push(`and ${routes.length - lines.length} more`);
+    return lines.map((line, index) => `${(index === 0 ? name : "").padEnd(width)}  ${line}`);
+  });
 }
 
-/** Under their headings; a lab of one host has nothing to tell here. */
-export function drawNetwork(status: LabStatus): string[] {
+/**
+ * Under their headings, in so many lines: routes are shortened first, then the topology goes, and what is
+ * left out is said. A lab of one host has nothing to tell here.
+ */
+export function drawNetwork(status: LabStatus, room = Number.POSITIVE_INFINITY): string[] {
   if (status.hosts.length < 2) return [];
-  return [
-    "TOPOLOGY",
-    drawTopology(status),
-    "",
-    "SESSIONS Established",
-    drawSessions(status.hosts),
-    "",
-    "ROUTES to other hosts",
-    drawRoutes(status.hosts),
-    "",
-  ];
+  const topology = ["TOPOLOGY", ...drawTopology(status), ""];
+  const sessions = ["SESSIONS Established", ...drawSessions(status.hosts), ""];
+  const routes = ["ROUTES to other hosts", ...drawRoutes(status.hosts), ""];
+  const withSessions = sessions.length + NOTE.length <= room;
+  const withTopology = withSessions && topology.length + sessions.length + NOTE.length <= room;
+  const shown = [...(withTopology ? topology : []), ...(withSessions ? sessions : [])];
+  const left = room - shown.length;
+  if (withTopology && routes.length <= left) return [...shown, ...routes];
+  return [...shown, ...routes.slice(0, Math.max(0, left - NOTE.length)), ...NOTE];
 }
+
+const NOTE = ["… more: margay lab status", ""];

@@ -45,12 +45,14 @@ export class LiveView {
 
   /** On a terminal every round; in a pipe only what differs from what was printed last. */
   show(round: Round): void {
-    const body = drawStatus(round.status, this.#out.isTTY);
     if (!this.#out.isTTY) {
+      const body = drawStatus(round.status, false);
       if (body !== this.#shown) this.#out.write(`${body}\n\n`);
       this.#shown = body;
       return;
     }
+    const around = [...heading(round), "", "", ...footer(round.status)].length;
+    const body = drawStatus(round.status, true, this.#out.rows - around);
     const text = [...heading(round), "", body, "", ...footer(round.status)].join("\n");
     this.#out.write(`\u001b[H${text.replaceAll("\n", "\u001b[K\n")}\u001b[K\u001b[J`);
   }
@@ -60,10 +62,11 @@ export class LiveView {
   }
 }
 
-/** Topology, sessions and routes of several hosts, and the matrix. */
-export function drawStatus(status: LabStatus, colour: boolean): string {
+/** Topology, sessions and routes of several hosts, as far as there are rows for them, and the matrix. */
+export function drawStatus(status: LabStatus, colour: boolean, rows?: number): string {
   const matrix = status.cells.length === 0 ? "no round yet" : drawMatrix(status.cells, { colour });
-  return [...drawNetwork(status), matrix].join("\n");
+  const room = rows === undefined ? undefined : rows - matrix.split("\n").length;
+  return [...drawNetwork(status, room), matrix].join("\n");
 }
 
 function heading({ status, tookMs, lastChange }: Round): string[] {
