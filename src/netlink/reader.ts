@@ -211,6 +211,22 @@ export class NetlinkReader {
     return this.#bytes.toString("latin1", this.#attrStart, this.#attrEnd);
   }
 
+  /** The number of an attribute inside this one, without a reader for it; undefined: it is not there. */
+  nestedU32(type: number): number | undefined {
+    let at = this.#attrStart;
+    while (this.#attrEnd - at >= NLA_HEADER) {
+      const length = this.#view.getUint16(at, HOST_LITTLE);
+      if (length < NLA_HEADER || at + length > this.#attrEnd) {
+        throw truncated(length, this.#attrEnd - at);
+      }
+      const found = (this.#view.getUint16(at + 2, HOST_LITTLE) & NLA_TYPE_MASK) === type;
+      if (found && length >= NLA_HEADER + 4)
+        return this.#view.getUint32(at + NLA_HEADER, HOST_LITTLE);
+      at += pad4(length);
+    }
+    return undefined;
+  }
+
   /** A reader of the attributes inside this one. */
   nested(): NetlinkReader {
     return new NetlinkReader(this.#bytes, this.#view, this.#attrStart, this.#attrEnd);

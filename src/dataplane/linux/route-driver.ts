@@ -126,10 +126,16 @@ export class RouteDriver {
   #compare(slot: Slot): void {
     const { actual, desired } = slot;
     const right = desired !== undefined && actual !== undefined && sameRoute(desired, actual);
-    if (desired === undefined || right) this.#pendingUpdates.delete(slot);
-    else this.#pendingUpdates.add(slot);
-    if (desired === undefined && actual !== undefined) this.#pendingDeletions.add(slot);
-    else this.#pendingDeletions.delete(slot);
+    let pending: Slot["pending"] = "nothing";
+    if (desired !== undefined) pending = right ? "nothing" : "update";
+    else if (actual !== undefined) pending = "deletion";
+    if (pending !== slot.pending) {
+      if (slot.pending === "update") this.#pendingUpdates.delete(slot);
+      else if (slot.pending === "deletion") this.#pendingDeletions.delete(slot);
+      if (pending === "update") this.#pendingUpdates.add(slot);
+      else if (pending === "deletion") this.#pendingDeletions.add(slot);
+      slot.pending = pending;
+    }
     if (desired === undefined && actual === undefined) this.#table.prune(slot.destination);
   }
 
@@ -227,9 +233,10 @@ export class RouteDriver {
     const refusals = this.#options.kernel.write(changes);
     const errors: Error[] = [];
     let vanished = 0;
-    for (const [index, { kind, route }] of changes.entries()) {
+    for (let index = 0; index < changes.length; index++) {
+      const { kind, route } = changes[index] ?? {};
       const slot = slots[index];
-      if (slot === undefined) continue;
+      if (slot === undefined || route === undefined) continue;
       const refusal = refusals.get(index);
       if (kind === "replaceRoute" && refusal?.errno === "ENODEV") {
         // Its interface is gone: a notification is on its way.

@@ -55,6 +55,8 @@ export interface Slot {
   readonly oif: number;
   desired: Route | undefined;
   actual: Route | undefined;
+  /** What must be written. */
+  pending: "nothing" | "update" | "deletion";
   /** The resync that saw the actual route last. */
   round: number;
   next: Slot | undefined;
@@ -129,6 +131,7 @@ export function obtainSlot(destination: Destination, route: Route): Slot {
     oif,
     desired: undefined,
     actual: undefined,
+    pending: "nothing",
     round: 0,
     next: destination.slot,
   };

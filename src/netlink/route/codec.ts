@@ -5,7 +5,7 @@
 import { cidrOf, ipBytes, macBytes, macFromBytes, type Ip, type IpFamily } from "#ip";
 import { unreachable } from "#std";
 import { NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST } from "../frame.ts";
-import type { NetlinkMessage, NetlinkReader } from "../reader.ts";
+import type { NetlinkMessage } from "../reader.ts";
 import type { NetlinkWriter } from "../writer.ts";
 import * as C from "./constants.ts";
 import { addressFamily, ipFamily, MAC_LENGTH, readIp, unspecified } from "./family.ts";
@@ -86,7 +86,7 @@ export function readRoute({ body }: NetlinkMessage): Route | undefined {
         table = body.attrU32();
         break;
       case C.RTA_METRICS:
-        mtu = readMtu(body.nested());
+        mtu = body.nestedU32(C.RTAX_MTU) ?? 0;
         break;
       case C.RTA_MULTIPATH:
       case C.RTA_NH_ID:
@@ -104,11 +104,6 @@ export function readRoute({ body }: NetlinkMessage): Route | undefined {
   if (prefSrc !== undefined) route.prefSrc = prefSrc;
   if (mtu !== 0) route.mtu = mtu;
   return route;
-}
-
-function readMtu(metrics: NetlinkReader): number {
-  while (metrics.nextAttr()) if (metrics.attrType === C.RTAX_MTU) return metrics.attrU32();
-  return 0;
 }
 
 /** struct ndmsg */
