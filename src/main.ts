@@ -167,6 +167,8 @@ async function main(argv: readonly string[]): Promise<number> {
     case "completion":
       return await completion(more[0]);
     default:
+      // As calico-node.
+      if (name === "node" && /^--?v(?:ersion)?$/.test(more[0] ?? "")) return main(["version"]);
       return run(name, more);
   }
 }

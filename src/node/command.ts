@@ -1,13 +1,13 @@
 /** `margay node`: what a node does, under the names that the calico-node binary has for it. */
-import { join } from "node:path";
 import { Command, CommanderError, Option } from "commander";
 import { datastoreSettings, Client } from "#ctl";
-import { openDatastore, type DatastoreSettings } from "#datastore";
+import { openDatastore } from "#datastore";
 import { configureLogging, flushLogs, logLevelOf, logger } from "#log";
+import { parseDuration } from "#resource";
 import { MargayError, messageOf } from "#std";
-import { hostInterfaces, sourceTowards } from "./host.ts";
-import type { Directories } from "./run.ts";
-import { nodeSettings, type NodeSettings } from "./settings.ts";
+import { MODES, PROBES, runServices, type Flags, type Mode, type Probe } from "./modes.ts";
+import { nodeSettings } from "./settings.ts";
+import { recordShutdown } from "./shutdown.ts";
 
 const HELP = `
 Examples:
@@ -15,6 +15,7 @@ Examples:
   sudo NODENAME=host-a IP=autodetect ETCD_ENDPOINTS=http://10.0.0.1:2379 margay node -startup
   NODENAME=host-a margay node -allocate-tunnel-addrs --run-once
 
+  margay node -felix-ready -bird-ready
   margay node status            BGP sessions
   margay node checksystem       what the kernel lacks, and what needs it
   margay node diags             an archive for whoever is to help, without secrets
@@ -25,69 +26,6 @@ dash or two, as you like. docs/node.md lists the variables.
 
 Exit code: 0 done, 1 an error; -startup fails when another node has the address, and names it.`;
 
-interface World {
-  readonly client: Client;
-  readonly datastore: DatastoreSettings;
-  readonly settings: NodeSettings;
-  readonly flags: Flags;
-  /** Aborted when this process is asked to stop. */
-  readonly signal: AbortSignal;
-}
-
-/** What this process is to do; the datastore is open. */
-type Mode = (world: World) => Promise<void>;
-
-const HOST = { interfaces: hostInterfaces, sourceTowards };
-
-const runServices: Mode = async ({ flags, ...world }) => {
-  const { runNode } = await import("./run.ts");
-  await runNode({ ...world, host: HOST, directories: flags, environment: process.env });
-};
-
-const MODES: Readonly<
-  Record<string, { readonly summary: string; readonly load: () => Promise<Mode> }>
-> = {
-  startup: {
-    summary: "find this node's name and addresses, write what the cluster needs, and exit",
-    load: async () => {
-      const { startUp } = await import("./startup.ts");
-      return async ({ client, settings }) => {
-        await startUp(client, settings, HOST);
-      };
-    },
-  },
-  "allocate-tunnel-addrs": {
-    summary: "keep the addresses of this node's tunnels as the pools say",
-    load: async () => {
-      const { allocateOnce, keepTunnelAddresses } = await import("./tunnel-service.ts");
-      return async ({ client, settings, flags, signal }) => {
-        if (flags.runOnce === true) await allocateOnce(client, settings.name);
-        else await keepTunnelAddresses(client, settings.name, signal);
-      };
-    },
-  },
-  "status-reporter": {
-    summary: "fill the CalicoNodeStatus objects of this node",
-    load: async () => {
-      const { reportNodeStatus } = await import("./status-reporter.ts");
-      return async ({ client, settings, flags: { runDir }, signal }) => {
-        await reportNodeStatus({
-          client,
-          node: settings.name,
-          sockets: { v4: join(runDir, "bird.ctl"), v6: join(runDir, "bird6.ctl") },
-          now: () => new Date(),
-          signal,
-        });
-      };
-    },
-  },
-};
-
-interface Flags extends Directories {
-  readonly config?: string;
-  readonly runOnce?: boolean;
-}
-
 /** What people ask of a node; each has options of its own. */
 const COMMANDS: Readonly<
   Record<string, () => Promise<(argv: readonly string[]) => Promise<number>>>
@@ -97,11 +35,21 @@ const COMMANDS: Readonly<
   diags: async () => (await import("./diags.ts")).diagsCommand,
 };
 
+/** Flags of calico-node that are commands of their own here; what else is given is for those. */
+const PROGRAMS: typeof COMMANDS = {
+  "--felix": async () => (await import("#felix")).felixCommand,
+  "--confd": async () => (await import("#confd")).confdCommand,
+};
+
 /** Resolves with the exit code. */
 export async function nodeCommand(argv: readonly string[]): Promise<number> {
   const [first = "", ...rest] = argv;
   const asked = Object.hasOwn(COMMANDS, first) ? COMMANDS[first] : undefined;
-  return asked === undefined ? await runByFlag(argv) : await (await asked())(rest);
+  if (asked !== undefined) return await (await asked())(rest);
+  const at = argv.findIndex((argument) => Object.hasOwn(PROGRAMS, withTwoDashes(argument)));
+  const program = PROGRAMS[withTwoDashes(argv[at] ?? "")];
+  if (program !== undefined) return await (await program())(argv.toSpliced(at, 1));
+  return await runByFlag(argv);
 }
 
 function programOf(): Command {
@@ -129,12 +77,29 @@ function programOf(): Command {
         .default("/var/log/calico"),
     )
     .option("--run-once", "with -allocate-tunnel-addrs: once, and exit")
+    .option("--shutdown", "write down that this node is shut down, and exit")
+    .addOption(
+      new Option(
+        "--threshold-time <duration>",
+        "how long every peer of a new node must be there",
+      ).default("30s"),
+    )
     .addHelpText("after", HELP)
     .allowExcessArguments(false)
     .exitOverride();
   for (const [name, { summary }] of Object.entries(MODES)) program.option(`--${name}`, summary);
+  for (const name of PROBES) program.option(`--${name}`, `exit 0 or 1: ${WHAT[name]}`);
   return program;
 }
+
+const WHAT: Readonly<Record<Probe, string>> = {
+  "felix-live": "whether felix works",
+  "felix-ready": "whether felix has programmed all at least once",
+  "bird-live": "whether confd and the BIRD of IPv4 run",
+  "bird-ready": "whether IPv4 peers are there",
+  "bird6-live": "whether confd and the BIRD of IPv6 run",
+  "bird6-ready": "whether IPv6 peers are there",
+};
 
 async function runByFlag(argv: readonly string[]): Promise<number> {
   const program = programOf();
@@ -145,7 +110,14 @@ async function runByFlag(argv: readonly string[]): Promise<number> {
     throw error;
   }
   const flags = program.opts<Flags & Readonly<Record<string, unknown>>>();
-  const wanted = Object.keys(MODES).filter((name) => flags[camelCase(name)] === true);
+  const isSet = (name: string): boolean => flags[camelCase(name)] === true;
+  const probes = PROBES.filter(isSet);
+  if (probes.length > 0) return await runProbes(probes, flags);
+  if (isSet("shutdown")) {
+    recordShutdown(process.env, new Date());
+    return 0;
+  }
+  const wanted = Object.keys(MODES).filter(isSet);
   const [name, second] = wanted;
   if (second !== undefined) {
     process.stderr.write(`margay node: -${name ?? ""} and -${second} are two things to do\n`);
@@ -153,6 +125,28 @@ async function runByFlag(argv: readonly string[]): Promise<number> {
   }
   const mode = name === undefined ? runServices : await MODES[name]?.load();
   return await runMode(mode ?? runServices, flags, name === undefined);
+}
+
+async function runProbes(probes: readonly Probe[], flags: Flags): Promise<number> {
+  const { probe } = await import("./health.ts");
+  const { nodenameFile } = nodeSettings(process.env);
+  const threshold = parseDuration(flags.thresholdTime);
+  if (threshold === undefined) {
+    process.stderr.write(
+      `margay node: --threshold-time ${flags.thresholdTime}: expected 30s, 1m\n`,
+    );
+    return 1;
+  }
+  const faults = await probe(probes, {
+    env: process.env,
+    serviceDir: flags.serviceDir,
+    runDir: flags.runDir,
+    nodenameFile,
+    thresholdMs: Number(threshold / 1_000_000n),
+    nowMs: Date.now(),
+  });
+  process.stdout.write(faults.map((fault) => `${fault}\n`).join(""));
+  return faults.length === 0 ? 0 : 1;
 }
 
 /** calico-node's spellings: `-startup`, `-allocate-tunnel-addrs-run-once`. Single letters stay. */

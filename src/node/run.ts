@@ -8,6 +8,7 @@ import type { Host } from "./addresses.ts";
 import { flag } from "./environment.ts";
 import { servicesOf } from "./services.ts";
 import type { NodeSettings } from "./settings.ts";
+import { forgetShutdown } from "./shutdown.ts";
 import { startUp } from "./startup.ts";
 import { supervise } from "./supervisor.ts";
 import { allocateOnce } from "./tunnel-service.ts";
@@ -37,6 +38,7 @@ export interface RunOptions {
 export async function runNode(options: RunOptions): Promise<void> {
   const { client, settings, host, directories, environment, signal } = options;
   await startUp(client, settings, host);
+  forgetShutdown(environment);
   const services = servicesOf(settings.backend);
   if (services.includes("allocate-tunnel-addrs")) await tunnels(client, settings.name);
   // The embedded store has its owner here, so that it outlives each service.

@@ -13,6 +13,7 @@ const SERVICES: Readonly<Record<string, readonly Backend[]>> = {
   confd: ["bird"],
   bird: ["bird"],
   bird6: ["bird"],
+  "monitor-addresses": ["bird", "vxlan"],
   "allocate-tunnel-addrs": ["bird", "vxlan"],
   "node-status-reporter": ["bird", "vxlan", "none"],
 };

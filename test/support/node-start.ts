@@ -3,7 +3,7 @@ import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 
-const MARGAY = fileURLToPath(new URL("../../bin/margay", import.meta.url));
+export const MARGAY = fileURLToPath(new URL("../../bin/margay", import.meta.url));
 const V3 = "/calico/resources/v3/projectcalico.org";
 
 export interface Run {

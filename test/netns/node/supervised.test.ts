@@ -10,6 +10,7 @@ const SERVICES = [
   "bird6",
   "confd",
   "felix",
+  "monitor-addresses",
   "node-status-reporter",
 ];
 
@@ -62,6 +63,26 @@ describe("margay node under Debian's runsvdir, two hosts with BGP and a real etc
       log,
       /"service":"confd","code":3,"signal":0,"inARow":3,"pauseSeconds":2,"msg":"a service keeps ending; it waits/,
     );
+  });
+
+  it("answers calico-node's probes", () => {
+    const { well, frozen, felixFrozen, alone } = result.probes;
+    assert.equal(well, "");
+    assert.match(
+      frozen,
+      /^calico\/node is not ready: bird\/confd is not live: BIRD does not answer/,
+    );
+    assert.doesNotMatch(frozen, /bird6/, "the other family is well");
+    assert.match(felixFrozen, /^calico\/node is not ready: Felix is not live: http.*\/liveness/);
+    assert.match(
+      alone,
+      /^calico\/node is not ready: BIRD is not ready: BGP not established with 10/,
+    );
+  });
+
+  it("follows the host's address", () => {
+    assert.match(result.moved.node, /"ipv4Address":"10\.0\.1\.22\/24"/);
+    assert.match(result.moved.route, /via 10\.0\.1\.22 dev eth0 proto bird/);
   });
 
   it("refuses to supervise a directory twice, and leaves nothing behind when it stops", () => {

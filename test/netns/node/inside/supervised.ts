@@ -6,6 +6,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { ClusterHosts, type Host } from "../../../support/cluster-hosts.ts";
+import { etcdctlGet, MARGAY } from "../../../support/node-start.ts";
 import { Probe } from "../../../support/probe.ts";
 import { isSupervised, readService } from "../../../../src/node/runit.ts";
 
@@ -24,6 +25,15 @@ export interface SupervisedResult {
   readonly felixPid: { readonly before: number; readonly after: number; readonly ms: number };
   readonly flapping: { readonly starts: number; readonly log: string; readonly inARow: number };
   readonly second: string;
+  readonly probes: {
+    readonly well: string;
+    /** Of BIRD, while it is stopped. */
+    readonly frozen: string;
+    readonly felixFrozen: string;
+    /** Without any peer. */
+    readonly alone: string;
+  };
+  readonly moved: { readonly node: string; readonly route: string };
   /** Processes of the node after SIGTERM. */
   readonly left: readonly string[];
   readonly logFiles: readonly string[];
@@ -63,7 +73,12 @@ const established = (host: Host): boolean => {
   }
 };
 
-for (const host of cluster.hosts) cluster.startNode(host);
+const watching = {
+  IP: "autodetect",
+  IP_AUTODETECTION_METHOD: "interface=eth0",
+  AUTODETECT_POLL_INTERVAL: "500ms",
+};
+for (const host of cluster.hosts) cluster.startNode(host, watching);
 for (const host of cluster.hosts) {
   await cluster.until("the session is there", () => established(host));
   await cluster.until("the agent is ready", () => cluster.ready(host));
@@ -125,6 +140,35 @@ for (const name of services) {
   });
 }
 
+/** What the probes say; "" when all is well. */
+function probes(...names: readonly string[]): string {
+  const home = cluster.home(two);
+  const words = [
+    `env CALICO_NODENAME_FILE=${join(home, "nodename")} MARGAY_RUN_DIR=${join(home, "run")}`,
+    `MARGAY_SERVICE_DIR=${join(home, "service")} ${MARGAY} node --threshold-time 3s`,
+    ...names.map((name) => `-${name}`),
+  ];
+  try {
+    return cluster.on(two, words.join(" "));
+  } catch (error) {
+    return (error as { readonly stdout: string }).stdout;
+  }
+}
+const well = probes(
+  "felix-live",
+  "felix-ready",
+  "bird-live",
+  "bird-ready",
+  "bird6-live",
+  "bird6-ready",
+);
+process.kill(pidOf(two, "bird"), "SIGSTOP");
+const frozen = probes("bird-live", "bird6-live");
+process.kill(pidOf(two, "bird"), "SIGCONT");
+process.kill(pidOf(two, "felix"), "SIGSTOP");
+const felixFrozen = probes("felix-live");
+process.kill(pidOf(two, "felix"), "SIGCONT");
+
 const before = pidOf(two, "felix");
 const restartedAt = performance.now();
 await cluster.put({
@@ -149,7 +193,7 @@ const second = cluster.log("second-2");
 
 await during("margay node restarted", async () => {
   await cluster.stopNode(two);
-  cluster.startNode(two);
+  cluster.startNode(two, watching);
   await cluster.until("the session is back", () => established(two));
   await cluster.until("felix is ready", () => cluster.ready(two));
 });
@@ -157,7 +201,7 @@ await during("margay node restarted", async () => {
 await during("margay node killed, and started", async () => {
   await cluster.stopNode(two, "SIGKILL");
   await delay(500);
-  cluster.startNode(two);
+  cluster.startNode(two, watching);
   const orphan = pidOf(two, "felix");
   await cluster.until("new services", () => ![0, orphan].includes(pidOf(two, "felix")));
   await cluster.until("the session is back", () => established(two));
@@ -175,6 +219,22 @@ await during("runsvdir killed", async () => {
   await cluster.until("felix is ready", () => cluster.ready(two));
 });
 
+const nodeOf = (): string => etcdctlGet("http://10.0.1.1:2379", "nodes", "host-2");
+cluster.on(two, "sysctl -qw net.ipv4.conf.eth0.promote_secondaries=1");
+cluster.ip(
+  `-n ${two.netns} addr add 10.0.1.22/24 dev eth0`,
+  `-n ${two.netns} addr del 10.0.1.12/24 dev eth0`,
+);
+await cluster.until("the node says so", () => nodeOf().includes('"10.0.1.22/24"'));
+await cluster.until("the session is back", () => established(two));
+const routeOf = (): string => cluster.on(one, "ip route show 10.65.2.0/26").trim();
+await cluster.until("routes follow", () => routeOf().includes("10.0.1.22"));
+const moved = { node: nodeOf(), route: routeOf() };
+
+await cluster.stopNode(one);
+await cluster.until("no peer is left", () => probes("bird-ready") !== "");
+const alone = probes("bird-ready");
+
 // A service that ends at once: each start leaves a line.
 const starts = join(cluster.dir, "starts");
 const confdRun = join(enabled(two), "confd/run");
@@ -188,7 +248,7 @@ const flapping = {
   inARow: readService(enabled(two), "confd").failure?.inARow ?? 0,
 };
 
-for (const host of cluster.hosts) await cluster.stopNode(host);
+await cluster.stopNode(two);
 const left = cluster.hosts.flatMap((host) =>
   readdirSync(enabled(host)).filter((name) => isSupervised(join(enabled(host), name))),
 );
@@ -210,6 +270,8 @@ const result: SupervisedResult = {
   felixPid,
   flapping,
   second,
+  probes: { well, frozen, felixFrozen, alone },
+  moved,
   left,
   logFiles,
   log: cluster.log("node-2"),
