@@ -93,7 +93,9 @@ function addUp(program: Command, set: (code: number) => void): void {
 
 function programsFor(spec: LabSpec): Program[] {
   const speakers = spec.routers.flatMap(({ bgp }) => (bgp === undefined ? [] : [bgp.daemon]));
+  const links = [...spec.routers, ...spec.hosts, ...spec.outside].flatMap((one) => one.links);
   return [
+    ...(links.some((one) => one.lossPercent > 0) ? [["nft", "nftables"] as const] : []),
     ...(spec.hosts.length > 1 || speakers.length > 0 ? [["bird", "bird2"] as const] : []),
     ...(spec.etcdMembers > 0 ? [["etcd", "etcd-server"] as const] : []),
     ...speakers.map((daemon) => SPEAKER_PROGRAMS[daemon]),

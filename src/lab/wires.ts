@@ -5,8 +5,8 @@
  *   [host-a] eth0 ── p0 ─ bridge rack-1 ─ p1 ── eth0 [spine] eth1 ── p2 ─ bridge rack-2 …
  *      mgmt0 ── m0 ─ bridge mgmt ─ m1 ── mgmt0 [etcd-1]          all bridges are in one namespace of their own
  *
- * A link that is cut has its port down: the station sees its carrier go. Loss and rate are nf_tables
- * on the port, in both directions, since not every kernel has netem.
+ * A link that is cut has its port down: the station sees its carrier go. Loss is nf_tables on the port, in
+ * both directions, since not every kernel has netem; a rate is a token bucket (tc-tbf(8)) at each end.
  */
 import { inputError } from "#std";
 import { ipBatch, runTool } from "./ip-tool.ts";
@@ -75,7 +75,9 @@ export class Wires {
     ]);
     const name = `${station}/${link.subnet}`;
     this.#wires.set(name, { ...link, name, station, device, port, up: true });
-    impair(port, link);
+    lose(port, link.lossPercent);
+    shape(BRIDGES, port, link.rateBytes);
+    shape(netns, device, link.rateBytes);
   }
 
   /** For the lab's own namespace, where commands on the datastore run. */
@@ -164,23 +166,26 @@ export function addAddress(address: string, device: string): string {
   return `addr add ${address} dev ${device}${isIpv6(address) ? " nodad" : ""}`;
 }
 
-/** What a policer lets through at once: 50 ms of its rate, at least a few full packets. */
-const BURST_SECONDS = 0.05;
-const LEAST_BURST_BYTES = 16_384;
-
-function impair(port: string, { lossPercent, rateBytes }: LabLink): void {
-  const rules: string[] = [];
-  if (lossPercent > 0)
-    rules.push(`numgen random mod 10000 < ${Math.round(lossPercent * 100)} drop`);
-  if (rateBytes !== undefined) {
-    const burst = Math.max(LEAST_BURST_BYTES, Math.round(rateBytes * BURST_SECONDS));
-    rules.push(`limit rate over ${Math.round(rateBytes)} bytes/second burst ${burst} bytes drop`);
-  }
-  if (rules.length === 0) return;
+function lose(port: string, lossPercent: number): void {
+  if (lossPercent === 0) return;
+  const rule = `numgen random mod 10000 < ${Math.round(lossPercent * 100)} drop`;
   const chains = ["ingress", "egress"].map(
-    (hook) =>
-      `chain ${hook} { type filter hook ${hook} device "${port}" priority 0; ${rules.join("; ")}; }`,
+    (hook) => `chain ${hook} { type filter hook ${hook} device "${port}" priority 0; ${rule}; }`,
   );
-  const text = `table netdev ${port} { ${chains.join(" ")} }\n`;
+  const text = `table netdev ${port} {\n${chains.join("\n")}\n}\n`;
   runTool("ip", ["netns", "exec", BRIDGES, "nft", "-f", "-"], text);
+}
+
+/** What may pass at once: 10 ms of the rate, at least a few full packets. */
+const BURST_SECONDS = 0.01;
+const LEAST_BURST_BYTES = 16_384;
+/** What would wait longer is dropped. */
+const QUEUE_MS = 50;
+
+/** Each end holds back what it sends. */
+function shape(netns: string, device: string, rateBytes: number | undefined): void {
+  if (rateBytes === undefined) return;
+  const burst = Math.max(LEAST_BURST_BYTES, Math.round(rateBytes * BURST_SECONDS));
+  const tbf = ["rate", `${rateBytes * 8}bit`, "burst", `${burst}b`, "latency", `${QUEUE_MS}ms`];
+  runTool("tc", ["-n", netns, "qdisc", "add", "dev", device, "root", "tbf", ...tbf]);
 }
