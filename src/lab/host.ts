@@ -1,12 +1,12 @@
 /**
- * A host: a process that holds its mount and name spaces, and the services of a node in them. Its
+ * A host: a process that holds its mount and name spaces, and `margay node` in them with its services. Its
  * /run/calico is its own, where BIRD's sockets are, and its name is what `hostname` says.
  */
 import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
 import { hostDir, isIpv6, netnsPath } from "./names.ts";
-import type { LabProcesses } from "./processes.ts";
+import { logFileOf, logTail, type LabProcesses, type ProcessState } from "./processes.ts";
 import { margayCommand } from "./sandbox.ts";
 import type { LabHost } from "./spec.ts";
 import { systemError } from "#std";
@@ -20,23 +20,31 @@ export interface HostOptions {
   readonly bgp: boolean;
 }
 
-/** Variables of every `margay` command on the host. */
-function hostEnvironment({ host, storeEnv, bgp }: HostOptions): Record<string, string> {
+/** What `margay` needs to know on this host, beside the datastore. */
+export function hostVariables(host: string): Record<string, string> {
+  return {
+    NODENAME: host,
+    MARGAY_SERVICE_DIR: `${hostDir(host)}/service`,
+    MARGAY_CONF_DIR: `${hostDir(host)}/confd`,
+    MARGAY_RUN_DIR: "/run/calico",
+    CALICO_NODENAME_FILE: `${hostDir(host)}/nodename`,
+  };
+}
+
+function nodeEnvironment({ host, storeEnv, bgp }: HostOptions): Record<string, string> {
   const ipv4 = host.addresses.find((address) => !isIpv6(address));
   const ipv6 = host.addresses.find(isIpv6);
   return {
     ...storeEnv,
-    NODENAME: host.name,
-    CALICO_NODENAME_FILE: `${hostDir(host.name)}/nodename`,
+    ...hostVariables(host.name),
     CALICO_NETWORKING_BACKEND: bgp ? "bird" : "none",
+    // All into the log of `node`.
+    CALICO_DISABLE_FILE_LOGGING: "true",
     NO_DEFAULT_POOLS: "true",
     IP: ipv4 ?? "none",
     IP6: ipv6 ?? "none",
     ...(host.asNumber === undefined ? {} : { AS: String(host.asNumber) }),
-    FELIX_FELIXHOSTNAME: host.name,
-    FELIX_HEALTHENABLED: "true",
     FELIX_HEALTHPORT: String(HEALTH_PORT),
-    FELIX_LOGFILEPATH: "none",
     ...host.env,
   };
 }
@@ -78,58 +86,92 @@ export function onHost(holderPid: string): string[] {
 export const birdSocket = (host: string, family: 4 | 6): string =>
   `${hostDir(host)}/run/bird${family === 6 ? "6" : ""}.ctl`;
 
-/** A node's start-up, then its services. */
-export async function startServices(
+/** Until the services run; a start-up that fails is an error with what it said. */
+export async function startNode(
   processes: LabProcesses,
   options: HostOptions,
   holderPid: string,
 ): Promise<void> {
-  const { host, bgp } = options;
-  const env = hostEnvironment(options);
-  const margay = (...args: readonly string[]): string[] => {
-    const command = margayCommand(...args);
-    return [...onHost(holderPid), "--", command.program, ...command.args];
-  };
-  const start = (name: string, argv: readonly string[]): void => {
-    processes.start({ machine: host.name, process: name, argv, env });
-  };
-  await runToEnd(margay("node", "-startup"), env);
-  if (bgp) await runToEnd(margay("node", "-allocate-tunnel-addrs", "--run-once"), env);
-  start("felix", margay("felix", "--reexec"));
-  if (!bgp) return;
-  const confDir = `${hostDir(host.name)}/confd`;
-  start("confd", margay("confd", "--conf-dir", confDir));
-  for (const name of ["bird", "bird6"]) {
-    const config = `${confDir}/config/${name}.cfg`;
-    await untilThere(config);
-    const flags = ["-R", "-f", "-s", `/run/calico/${name}.ctl`, "-c", config];
-    start(name, [...onHost(holderPid), "--", "bird", ...flags]);
+  const { program, args } = margayCommand("node");
+  const machine = options.host.name;
+  const argv = [...onHost(holderPid), "--", program, ...args];
+  const child = processes.start({ machine, process: NODE, argv, env: nodeEnvironment(options) });
+  const deadline = performance.now() + START_TIMEOUT_MS;
+  while (!services(machine).some((one) => one.pid !== undefined)) {
+    const ended = child.exitCode !== null || child.signalCode !== null;
+    if (ended || performance.now() > deadline) {
+      const log = logTail(logFileOf({ machine, process: NODE }));
+      throw systemError("lab-process", `margay node of ${machine} does not start:\n${log}`);
+    }
+    await delay(50);
   }
 }
 
-async function runToEnd(
-  argv: readonly string[],
-  env: Readonly<Record<string, string>>,
-): Promise<void> {
-  const [program = "", ...args] = argv;
-  const child = spawn(program, args, {
-    stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, ...env },
+/** The host's process that the lab itself starts. */
+export const NODE = "node";
+const START_TIMEOUT_MS = 60_000;
+
+/** What runsvdir runs there, by the files that runsv keeps (runsv(8)). */
+export function services(host: string): ProcessState[] {
+  const enabled = `${hostDir(host)}/service/enabled`;
+  let names: string[];
+  try {
+    names = readdirSync(enabled);
+  } catch {
+    return [];
+  }
+  return names.toSorted().map((name) => {
+    const pid = readNumber(`${enabled}/${name}/supervise/pid`);
+    const runs = pid > 0 && isAlive(pid);
+    return { machine: host, process: name, ...(runs ? { pid } : { ended: "down" }) };
   });
-  let said = "";
-  for (const stream of [child.stdout, child.stderr])
-    stream.on("data", (chunk: Buffer) => {
-      said += chunk.toString();
-    });
-  const [code] = (await once(child, "close")) as [number | null];
-  if (code !== 0) throw systemError("lab-process", `${args.slice(-2).join(" ")}: ${said.trim()}`);
 }
 
-async function untilThere(file: string): Promise<void> {
-  const deadline = performance.now() + 30_000;
-  while (!existsSync(file)) {
-    if (performance.now() > deadline) throw systemError("lab-timeout", `${file} is not written`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+/** Those without a parent that waits for them stay as zombies, state Z (proc(5)). */
+function isAlive(pid: number): boolean {
+  try {
+    return !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+  } catch {
+    return false;
+  }
+}
+
+function readNumber(file: string): number {
+  try {
+    return Number(readFileSync(file, "utf8").trim());
+  } catch {
+    return 0;
+  }
+}
+
+/** As a power failure: every process in the host's network namespace but the holder, and what they start meanwhile. */
+export async function killAll(host: string): Promise<void> {
+  const holder = readPid(holderFile(host));
+  const namespace = readlinkSync(`/proc/${holder}/ns/net`);
+  for (;;) {
+    const alive = readdirSync("/proc").filter(
+      (entry) => /^\d+$/.test(entry) && entry !== holder && namespaceOf(entry) === namespace,
+    );
+    if (alive.length === 0) return;
+    for (const pid of alive) tryKill(Number(pid));
+    await delay(10);
+  }
+}
+
+/** Undefined for a process that has ended, and for one that waits to be reaped. */
+function namespaceOf(pid: string): string | undefined {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/net`);
+  } catch {
+    return undefined;
+  }
+}
+
+export function tryKill(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch {
+    // It has ended by itself.
   }
 }
 

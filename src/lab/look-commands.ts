@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { Option, type Command } from "commander";
 import { inputError, systemError } from "#std";
 import { askLab, type LabStatus } from "./control.ts";
-import { holderFile, onHost } from "./host.ts";
+import { holderFile, hostVariables, onHost } from "./host.ts";
 import { netnsPath } from "./names.ts";
 import { findLab } from "./running.ts";
 import {
@@ -46,7 +46,12 @@ export function addLooks(program: Command, set: (code: number) => void): void {
         ? { kind: "host", enter: onHost(readFileSync(holder, "utf8")) }
         : { kind: "peer", netns: netnsPath(peer) };
       set(
-        await enter(lab, place, command, isHost ? { ...environment, NODENAME: peer } : environment),
+        await enter(
+          lab,
+          place,
+          command,
+          isHost ? { ...environment, ...hostVariables(peer) } : environment,
+        ),
       );
     });
   program

@@ -245,7 +245,7 @@ class Lab {
       environment: storeEnvironment(this.#spec.etcdMembers),
       uptimeSeconds: Math.round((performance.now() - this.#startedAt) / 1000),
       rounds: this.#rounds,
-      processes: world?.processes.list() ?? [],
+      processes: world?.processStates() ?? [],
       wires: world?.wires.list() ?? [],
       hosts: this.#hosts,
       peers: [...stations.map(({ name, addresses }) => ({ name, addresses })), ...workloads],

@@ -33,6 +33,7 @@ const PROGRAMS: readonly Program[] = [
   ["nsenter", "util-linux"],
   ["ip", "iproute2"],
   ["mount", "mount"],
+  ["runsvdir", "runit"],
 ];
 
 /** Says what this machine lacks for a lab, and for these programs beside; empty when all is there. */

@@ -14,13 +14,17 @@ import { startSpeaker } from "./bgp-speakers.ts";
 import {
   holderFile,
   holdHost,
+  killAll,
+  NODE,
   nodeResource,
   readPid,
-  startServices,
+  services,
+  startNode,
+  tryKill,
   type HostOptions,
 } from "./host.ts";
 import { bareAddress, MANAGEMENT, memberName } from "./names.ts";
-import { LabProcesses, logFileOf, logTail } from "./processes.ts";
+import { LabProcesses, logFileOf, logTail, type ProcessState } from "./processes.ts";
 import { applyResources, endpoint, endpointName, labResources, profiles } from "./resources.ts";
 import { networksOf } from "./spec-checks.ts";
 import type { LabHost, LabPeer, LabSpec, LabWorkload, Listen } from "./spec.ts";
@@ -159,7 +163,7 @@ export class World {
 
   async startHost(host: LabHost): Promise<void> {
     await holdHost(host.name);
-    await startServices(this.processes, this.#hostOptions(host), readPid(holderFile(host.name)));
+    await startNode(this.processes, this.#hostOptions(host), readPid(holderFile(host.name)));
   }
 
   async startRouters(): Promise<void> {
@@ -231,7 +235,8 @@ export class World {
   async removeHost(name: string): Promise<void> {
     const host = this.#host(name);
     await this.processes.remove(name);
-    process.kill(Number(readPid(holderFile(name))), "SIGKILL");
+    await killAll(name);
+    tryKill(Number(readPid(holderFile(name))));
     const client = new Client(this.store);
     for (const one of this.workloads.filter(({ host: on }) => on === name)) {
       await client.delete("WorkloadEndpoint", endpointName(one), { namespace: one.namespace });
@@ -250,15 +255,32 @@ export class World {
    */
   async kill(machine: string, name?: string): Promise<readonly string[]> {
     this.#machine(machine);
-    if (name === undefined) this.wires.set(this.wires.ofStation(machine), false);
-    const killed = await this.processes.kill(machine, name);
-    if (killed.length > 0 || name === undefined) return killed;
-    const running = this.processes
+    const running = this.processStates().filter(
+      (one) => one.machine === machine && one.pid !== undefined,
+    );
+    const names = running.map((one) => one.process);
+    if (name === undefined) {
+      this.wires.set(this.wires.ofStation(machine), false);
+      await this.processes.kill(machine);
+      if (this.hosts.some((host) => host.name === machine)) await killAll(machine);
+      return names;
+    }
+    const wanted = running.find((one) => one.process === name);
+    if (wanted?.pid === undefined) {
+      const there = names.length === 0 ? "nothing runs there" : `there run: ${names.join(", ")}`;
+      throw inputError("not-running", `no ${name} runs on ${machine}; ${there}`);
+    }
+    const own = await this.processes.kill(machine, name);
+    // A service: its supervisor sees it end.
+    if (own.length === 0) tryKill(wanted.pid);
+    return [name];
+  }
+
+  /** Of all machines, with the services that a host's supervisor runs. */
+  processStates(): ProcessState[] {
+    return this.processes
       .list()
-      .filter((one) => one.machine === machine && one.pid !== undefined)
-      .map((one) => one.process);
-    const there = running.length === 0 ? "nothing runs there" : `there run: ${running.join(", ")}`;
-    throw inputError("not-running", `no ${name} runs on ${machine}; ${there}`);
+      .flatMap((one) => (one.process === NODE ? [one, ...services(one.machine)] : [one]));
   }
 
   #machine(name: string): void {

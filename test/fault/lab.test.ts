@@ -75,14 +75,52 @@ async function losesNothing(t: TestContext, what: string, act: () => unknown): P
   assert.deepEqual({ lostEstablished, lostNew }, { lostEstablished: 0, lostNew: 0 }, what);
 }
 
-test("any process of a host killed and started again: nothing is lost", async (t) => {
-  await losesNothing(t, "felix, confd, bird, bird6 of two hosts killed in turn", async () => {
-    for (const name of ["felix", "confd", "bird", "bird6"]) {
-      for (const host of ["host-a", "host-b"]) lab.lab("kill", host, name);
-      await delay(1000);
-      for (const host of ["host-a", "host-b"]) lab.lab("heal", host);
-      await lab.asExpected();
+/** Of a host's process; undefined while it does not run. */
+async function pidOf(host: string, name: string): Promise<number | undefined> {
+  const processes = (await lab.status())?.processes ?? [];
+  return processes.find((one) => one.machine === host && one.process === name)?.pid;
+}
+
+const SERVICES = [
+  "felix",
+  "confd",
+  "bird",
+  "bird6",
+  "allocate-tunnel-addrs",
+  "node-status-reporter",
+];
+
+test("any process of a host killed: it is back by itself, and nothing is lost", async (t) => {
+  await losesNothing(t, `each of ${SERVICES.join(", ")} of two hosts killed in turn`, async () => {
+    for (const name of SERVICES) {
+      for (const host of ["host-a", "host-b"]) {
+        const before = await pidOf(host, name);
+        assert.ok(before !== undefined, `${name} of ${host} does not run`);
+        lab.lab("kill", host, name);
+        const took = await until(`${name} of ${host} is back`, async () => {
+          const now = await pidOf(host, name);
+          return now !== undefined && now !== before;
+        });
+        assert.ok(took < 5000, `${name} of ${host} was back after ${Math.round(took)} ms`);
+      }
     }
+    await lab.asExpected();
+  });
+});
+
+test("margay node restarted: nothing is lost on flows old and new", async (t) => {
+  await losesNothing(t, "margay node killed and started again on two hosts", async () => {
+    for (const host of ["host-a", "host-b"]) {
+      const felix = await pidOf(host, "felix");
+      lab.lab("kill", host, "node");
+      assert.equal(await pidOf(host, "felix"), felix, "felix went with margay node");
+      lab.lab("heal", host);
+      await until(`${host} has a new felix`, async () => {
+        const now = await pidOf(host, "felix");
+        return now !== undefined && now !== felix;
+      });
+    }
+    await lab.asExpected();
   });
 });
 

@@ -103,14 +103,22 @@ test("a link cut, a host killed, BIRD killed, a member of etcd killed, and each 
   lab.lab("heal", "host-c");
   await all("it is back", amongWorkloads, true);
 
+  const birdOf = async (): Promise<number | undefined> =>
+    (await lab.status())?.processes.find(
+      (one) => one.machine === "host-a" && one.process === "bird",
+    )?.pid;
+  const before = await birdOf();
   asInReadme("kill", "host-a", "bird");
   asInReadme("kill", "etcd-1");
-  await until("the view shows no session of host-a over IPv4", async () => {
-    const host = (await lab.status())?.hosts.find((one) => one.name === "host-a");
-    return host?.sessions.every((one) => one.family === 6) === true;
+  await until("BIRD is back by itself", async () => {
+    const now = await birdOf();
+    return now !== undefined && now !== before;
   });
-  await all("nobody misses it", amongWorkloads, true);
-  lab.lab("heal", "host-a");
+  await until("its sessions are, too", async () => {
+    const host = (await lab.status())?.hosts.find((one) => one.name === "host-a");
+    return host?.sessions.length === 6 && host.sessions.every((one) => one.established);
+  });
+  await all("nobody misses anything", amongWorkloads, true);
   lab.lab("heal", "etcd-1");
 
   asInReadme("kill", "host-b");
