@@ -5,6 +5,7 @@ import { openDatastore } from "#datastore";
 import { configureLogging, flushLogs, logLevelOf, logger } from "#log";
 import { parseDuration } from "#resource";
 import { MargayError, messageOf } from "#std";
+import { directoryOption } from "./directories.ts";
 import { MODES, PROBES, runServices, type Flags, type Mode, type Probe } from "./modes.ts";
 import { nodeSettings } from "./settings.ts";
 import { recordShutdown } from "./shutdown.ts";
@@ -56,26 +57,10 @@ function programOf(): Command {
   const program = new Command("margay node")
     .description("Starts this node, and runs and checks its services")
     .option("-c, --config <file>", "CalicoAPIConfig file that names the datastore")
-    .addOption(
-      new Option("--service-dir <dir>", "the services run in DIR/enabled")
-        .env("MARGAY_SERVICE_DIR")
-        .default("/run/margay/service"),
-    )
-    .addOption(
-      new Option("--run-dir <dir>", "BIRD's sockets")
-        .env("MARGAY_RUN_DIR")
-        .default("/var/run/calico"),
-    )
-    .addOption(
-      new Option("--conf-dir <dir>", "BIRD's configuration, in DIR/config")
-        .env("MARGAY_CONF_DIR")
-        .default("/etc/calico/confd"),
-    )
-    .addOption(
-      new Option("--log-dir <dir>", "logs of the services, in DIR/SERVICE")
-        .env("MARGAY_LOG_DIR")
-        .default("/var/log/calico"),
-    )
+    .addOption(directoryOption("service"))
+    .addOption(directoryOption("run"))
+    .addOption(directoryOption("conf"))
+    .addOption(directoryOption("log"))
     .option("--run-once", "with -allocate-tunnel-addrs: once, and exit")
     .option("--shutdown", "write down that this node is shut down, and exit")
     .addOption(

@@ -19,6 +19,8 @@ import { promisify } from "node:util";
 import { Command, CommanderError } from "commander";
 import { nodeNameFrom } from "#ctl";
 import { messageOf } from "#std";
+import { directoryOption, type Directories } from "./directories.ts";
+import { readServices, serviceTable } from "./service-table.ts";
 
 const run = promisify(execFile);
 const MARGAY = fileURLToPath(new URL("../../bin/margay", import.meta.url));
@@ -53,6 +55,8 @@ const COMMANDS: Readonly<Record<string, string>> = {
   "margay/checksystem": `${MARGAY} node checksystem`,
   "margay/nodes": `${MARGAY} get nodes -o yaml`,
   "margay/pools": `${MARGAY} get ippools -o yaml`,
+  "margay/all-nodes": `${MARGAY} node status --all-nodes`,
+  "margay/health": `${MARGAY} node -felix-live -felix-ready -bird-live -bird-ready`,
   "margay/cluster": `${MARGAY} get clusterinformation -o yaml`,
   "margay/felixconfigurations": `${MARGAY} get felixconfigurations -o yaml`,
   "margay/bgpconfigurations": `${MARGAY} get bgpconfigurations -o yaml`,
@@ -64,11 +68,8 @@ const COMMANDS: Readonly<Record<string, string>> = {
 
 const BIRD_COMMANDS = ["show status", "show protocols all", "show route all"];
 
-interface Flags {
+interface Flags extends Directories {
   readonly output?: string;
-  readonly runDir: string;
-  readonly confDir: string;
-  readonly logDir: string;
 }
 
 /** Resolves with the exit code. */
@@ -76,9 +77,10 @@ export async function diagsCommand(argv: readonly string[]): Promise<number> {
   const command = new Command("margay node diags")
     .description("Gathers what is needed to find a fault into one archive, without secrets")
     .option("--output <file>", "the archive; default margay-diags-NODE-TIME.tar.gz here")
-    .option("--run-dir <dir>", "where bird.ctl and bird6.ctl are", "/var/run/calico")
-    .option("--conf-dir <dir>", "where confd's config directory is", "/etc/calico/confd")
-    .option("--log-dir <dir>", "where the services log", "/var/log/calico")
+    .addOption(directoryOption("run"))
+    .addOption(directoryOption("conf"))
+    .addOption(directoryOption("log"))
+    .addOption(directoryOption("service"))
     .addHelpText(
       "after",
       "\nWhat cannot be had is named in its file. Exit code: 0 written, 1 an error.",
@@ -110,6 +112,7 @@ async function writeDiags(flags: Flags): Promise<string> {
       writeFileSync(target, hide(text));
     };
     write("environment", environment());
+    write("margay/services", serviceTable(readServices(flags.serviceDir), Date.now()));
     for (const [file, line] of Object.entries(COMMANDS)) {
       write(file, await outputOf(line.split(" ")));
       process.stderr.write(".");
@@ -191,7 +194,14 @@ function hider({ confDir }: Flags): (text: string) => string {
   return (text) => {
     let clean = text
       .replaceAll(/password "[^"]*"/g, 'password "***"')
-      .replaceAll(/((?:passw(?:or)?d|secret|token)\w*[^\S\n]*[=:][^\S\n]*)\S+/gi, "$1***")
+      // `password: x`, `"password":"x y"`, `TOKEN=x`.
+      .replaceAll(
+        /((?:passw(?:or)?d|secret|token)\w*["']?[^\S\n]*[=:][^\S\n]*)("(?:[^"\n\\]|\\.)*"|'[^'\n]*'|[^\s,}]+)/gi,
+        "$1***",
+      )
+      // `--password x`, `user:x@host`.
+      .replaceAll(/(--?\w*(?:passw(?:or)?d|secret|token)\w*[^\S\n]+)(?!-)\S+/gi, "$1***")
+      .replaceAll(/(:\/\/[^\s/:@]*:)[^\s/@]+@/g, "$1***@")
       .replaceAll(
         /-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----/g,
         "***",

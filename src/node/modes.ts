@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { Client } from "#ctl";
 import type { DatastoreSettings } from "#datastore";
 import type { Host } from "./addresses.ts";
-import type { Directories } from "./run.ts";
+import type { Directories } from "./directories.ts";
 import type { NodeSettings } from "./settings.ts";
 import { forgetShutdown } from "./shutdown.ts";
 

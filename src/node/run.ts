@@ -5,6 +5,7 @@ import type { DatastoreSettings } from "#datastore";
 import { logger } from "#log";
 import { MargayError, messageOf } from "#std";
 import type { Host } from "./addresses.ts";
+import type { Directories } from "./directories.ts";
 import { flag } from "./environment.ts";
 import { servicesOf } from "./services.ts";
 import type { NodeSettings } from "./settings.ts";
@@ -14,16 +15,6 @@ import { supervise } from "./supervisor.ts";
 import { allocateOnce } from "./tunnel-service.ts";
 
 const log = logger("node");
-
-/** Several nodes of one machine, in namespaces of their own, have these each for themselves. */
-export interface Directories {
-  readonly serviceDir: string;
-  /** BIRD's sockets. */
-  readonly runDir: string;
-  /** BIRD's configuration is in `config` below. */
-  readonly confDir: string;
-  readonly logDir: string;
-}
 
 export interface RunOptions {
   readonly client: Client;

@@ -1,9 +1,12 @@
-/** `margay node status`: the BGP sessions of this node, as calicoctl draws them. */
+/** `margay node status`: this node's BGP sessions, as calicoctl draws them, and its services; or all nodes. */
 import { join } from "node:path";
 import { Command, CommanderError } from "commander";
 import { bgpSessions, type Session } from "#confd";
 import { messageOf } from "#std";
+import { nodesTable, readAllNodes } from "./all-nodes.ts";
 import { peerKindOf } from "./bird-status.ts";
+import { directoryOption } from "./directories.ts";
+import { readServices, serviceTable } from "./service-table.ts";
 
 interface FamilyStatus {
   /** Undefined: it runs. */
@@ -24,13 +27,27 @@ const FAMILIES = [
   ["IPv6", "bird6.ctl"],
 ] as const;
 
-/** Resolves with the exit code: 1 when neither BIRD answers. */
+interface Flags {
+  readonly allNodes?: boolean;
+  readonly config?: string;
+  readonly output: string;
+  readonly runDir: string;
+  readonly serviceDir: string;
+}
+
+/** Resolves with the exit code: 1 when something is not as it should be. */
 export async function statusCommand(argv: readonly string[]): Promise<number> {
   const command = new Command("margay node status")
-    .description("The BGP sessions of this node, one table a family")
-    .option("--run-dir <dir>", "where bird.ctl and bird6.ctl are", "/var/run/calico")
+    .description("The BGP sessions of this node, one table a family, and its services")
+    .option("--all-nodes", "instead: which nodes of the cluster live, as the datastore knows")
+    .option("-c, --config <file>", "with --all-nodes: CalicoAPIConfig file of the datastore")
+    .addOption(directoryOption("run"))
+    .addOption(directoryOption("service"))
     .option("-o, --output <format>", "text or json", "text")
-    .addHelpText("after", "\nExit code: 0 a BIRD answers, 1 none does.")
+    .addHelpText(
+      "after",
+      "\nExit code: 0; 1 when no BIRD and no service runs, a service is not up, or a node is dead.",
+    )
     .allowExcessArguments(false)
     .exitOverride();
   try {
@@ -39,13 +56,37 @@ export async function statusCommand(argv: readonly string[]): Promise<number> {
     if (error instanceof CommanderError) return error.exitCode;
     throw error;
   }
-  const { runDir, output } = command.opts<{ runDir: string; output: string }>();
+  const flags = command.opts<Flags>();
+  return flags.allNodes === true ? await showAllNodes(flags) : await showThisNode(flags);
+}
+
+async function showThisNode({ output, runDir, serviceDir }: Flags): Promise<number> {
+  const services = readServices(serviceDir);
   const found: Record<string, FamilyStatus> = {};
   for (const [family, socket] of FAMILIES) found[family] = await familyStatus(join(runDir, socket));
-  const running = Object.values(found).some(({ problem }) => problem === undefined);
-  if (output === "json") process.stdout.write(`${JSON.stringify(found, undefined, 2)}\n`);
-  else process.stdout.write(textOf(found, running));
-  return running ? 0 : 1;
+  const running =
+    Object.values(found).some(({ problem }) => problem === undefined) ||
+    services.some(({ state }) => state === "run");
+  if (output === "json") {
+    process.stdout.write(`${JSON.stringify({ ...found, services }, undefined, 2)}\n`);
+  } else {
+    process.stdout.write(textOf(found, running));
+    if (services.length > 0) process.stdout.write(serviceTable(services, Date.now()));
+  }
+  return running && services.every(({ state }) => state === "run") ? 0 : 1;
+}
+
+async function showAllNodes({ config, output }: Flags): Promise<number> {
+  const { connect } = await import("#ctl");
+  const client = await connect(config);
+  try {
+    const nodes = await readAllNodes(client, process.env["FELIX_OPENSTACKREGION"] ?? "");
+    if (output === "json") process.stdout.write(`${JSON.stringify(nodes, undefined, 2)}\n`);
+    else process.stdout.write(nodesTable(nodes));
+    return nodes.some(({ agent }) => agent === "dead") ? 1 : 0;
+  } finally {
+    await client.store.close();
+  }
 }
 
 async function familyStatus(socketPath: string): Promise<FamilyStatus> {

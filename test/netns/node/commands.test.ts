@@ -66,7 +66,9 @@ describe("margay node diags", () => {
     );
     put(
       "log/felix/current",
-      `started with etcd-geheim\nmd5 bgp-geheim\n${key}\ntoken=abc.geheim\n`,
+      `started with etcd-geheim\nmd5 bgp-geheim\n${key}\ntoken=abc.geheim\n` +
+        `{"user":"root","password":"a geheim","n":1}\netcdctl --password geheim9 get\n` +
+        `http://root:geheim7@10.0.0.1:2379\n`,
     );
     const archive = join(dir, "out.tar.gz");
     const flags = ["--conf-dir", join(dir, "confd"), "--log-dir", join(dir, "log")];
@@ -92,6 +94,9 @@ describe("margay node diags", () => {
     assert.doesNotMatch(all, /geheim|c2VjcmV0a2V5/);
     assert.match(all, /password "\*\*\*";\n {2}neighbor 10\.0\.0\.9;/);
     assert.match(all, /started with \*\*\*\nmd5 \*\*\*\n\*\*\*\n/);
+    assert.match(all, /\{"user":"root","password":\*\*\*,"n":1\}/);
+    assert.match(all, /^etcdctl --password \*\*\* get$/m);
+    assert.match(all, /^http:\/\/root:\*\*\*@10\.0\.0\.1:2379$/m);
     assert.match(all, /^ETCD_PASSWORD=\*\*\*$/m);
     assert.match(all, /^ETCD_USERNAME=root$/m);
     const names = execFileSync("tar", ["-tzf", archive], { encoding: "utf8" });

@@ -73,11 +73,34 @@ describe("margay node under Debian's runsvdir, two hosts with BGP and a real etc
       /^calico\/node is not ready: bird\/confd is not live: BIRD does not answer/,
     );
     assert.doesNotMatch(frozen, /bird6/, "the other family is well");
-    assert.match(felixFrozen, /^calico\/node is not ready: Felix is not live: http.*\/liveness/);
+    assert.match(felixFrozen, /calico\/node is not ready: Felix is not live: http.*\/liveness/);
     assert.match(
       alone,
       /^calico\/node is not ready: BIRD is not ready: BGP not established with 10/,
     );
+  });
+
+  it("shows sessions and services, and which service does not stay up", () => {
+    const { well, flapping } = result.status;
+    assert.match(well, /^Calico process is running\.\n\nIPv4 BGP status\n/);
+    assert.match(well, /\| 10\.0\.1\.11 +\| node-to-node mesh \| up/);
+    assert.match(well, /^SERVICE +STATE +PID +SINCE +INFO +$/m);
+    for (const name of SERVICES) {
+      assert.match(well, new RegExp(`^${name} +up +\\d+ +20\\d\\d-\\S+Z`, "m"));
+    }
+    assert.doesNotMatch(well, /exit code/);
+    assert.match(
+      flapping,
+      /^confd +(?:backing off|up) .*ended [34] times in a row, last by exit code 3 at/m,
+    );
+  });
+
+  it("tells which nodes of the cluster are dead", () => {
+    const { well, oneDead } = result.allNodes;
+    assert.match(well, /^host-1 +10\.0\.1\.11\/24 .*alive +20\S+Z/m);
+    assert.match(well, /^host-2 .*alive/m);
+    assert.match(oneDead, /^host-1 .*DEAD +20\S+Z/m);
+    assert.match(oneDead, /^host-2 .*alive[^]*exit code 1$/m);
   });
 
   it("follows the host's address", () => {

@@ -33,6 +33,9 @@ export interface SupervisedResult {
     /** Without any peer. */
     readonly alone: string;
   };
+  /** `margay node status`: of the node when all is well, while confd keeps ending, and of all nodes. */
+  readonly status: { readonly well: string; readonly flapping: string };
+  readonly allNodes: { readonly well: string; readonly oneDead: string };
   readonly moved: { readonly node: string; readonly route: string };
   /** Processes of the node after SIGTERM. */
   readonly left: readonly string[];
@@ -77,6 +80,8 @@ const watching = {
   IP: "autodetect",
   IP_AUTODETECTION_METHOD: "interface=eth0",
   AUTODETECT_POLL_INTERVAL: "500ms",
+  FELIX_REPORTINGINTERVALSECS: "1",
+  FELIX_REPORTINGTTLSECS: "3",
 };
 for (const host of cluster.hosts) cluster.startNode(host, watching);
 for (const host of cluster.hosts) {
@@ -140,20 +145,27 @@ for (const name of services) {
   });
 }
 
-/** What the probes say; "" when all is well. */
-function probes(...names: readonly string[]): string {
+/** What `margay node …` prints on host 2, and its exit code when that is not 0. */
+function ask(words: string): string {
   const home = cluster.home(two);
-  const words = [
-    `env CALICO_NODENAME_FILE=${join(home, "nodename")} MARGAY_RUN_DIR=${join(home, "run")}`,
-    `MARGAY_SERVICE_DIR=${join(home, "service")} ${MARGAY} node --threshold-time 3s`,
-    ...names.map((name) => `-${name}`),
+  const env = [
+    `CALICO_NODENAME_FILE=${join(home, "nodename")}`,
+    `MARGAY_RUN_DIR=${join(home, "run")}`,
+    `MARGAY_SERVICE_DIR=${join(home, "service")}`,
+    "ETCD_ENDPOINTS=http://10.0.1.1:2379",
   ];
   try {
-    return cluster.on(two, words.join(" "));
+    return cluster.on(two, `env ${env.join(" ")} ${MARGAY} node ${words}`);
   } catch (error) {
-    return (error as { readonly stdout: string }).stdout;
+    const { stdout, status } = error as { readonly stdout: string; readonly status: number };
+    return `${stdout}exit code ${status}\n`;
   }
 }
+const probes = (...names: readonly string[]): string =>
+  ask(`--threshold-time 3s ${names.map((name) => `-${name}`).join(" ")}`);
+await delay(1100); // The one that was killed last has run for a while, and agents have reported.
+const statusWell = ask("status");
+const allWell = ask("status --all-nodes");
 const well = probes(
   "felix-live",
   "felix-ready",
@@ -234,6 +246,8 @@ const moved = { node: nodeOf(), route: routeOf() };
 await cluster.stopNode(one);
 await cluster.until("no peer is left", () => probes("bird-ready") !== "");
 const alone = probes("bird-ready");
+await cluster.until("its agent counts as dead", () => ask("status --all-nodes").includes("DEAD"));
+const oneDead = ask("status --all-nodes");
 
 // A service that ends at once: each start leaves a line.
 const starts = join(cluster.dir, "starts");
@@ -242,6 +256,7 @@ writeFileSync(confdRun, `#!/bin/sh\ndate +%s >started\necho >>${starts}\nexit 3\
 process.kill(pidOf(two, "confd"), "SIGKILL");
 await cluster.until("it is reported", () => /keeps ending/.test(cluster.log("node-2")));
 await delay(4000);
+const statusFlapping = ask("status");
 const flapping = {
   starts: readFileSync(starts, "utf8").length,
   log: cluster.log("node-2"),
@@ -270,6 +285,8 @@ const result: SupervisedResult = {
   felixPid,
   flapping,
   second,
+  status: { well: statusWell, flapping: statusFlapping },
+  allNodes: { well: allWell, oneDead },
   probes: { well, frozen, felixFrozen, alone },
   moved,
   left,
