@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { MargayError } from "#std";
 import type { Datastore } from "./port.ts";
-import type { DatastoreSettings, EmbeddedSettings } from "./settings.ts";
+import type { DatastoreSettings, EmbeddedSettings, EtcdSettings } from "./settings.ts";
 
 export interface OpenOptions {
   /**
@@ -24,7 +24,10 @@ export interface OpenOptions {
 const DEFAULT_LOCK_TIMEOUT_MS = 5000;
 const LOCK_POLL_MS = 20;
 
-/** Throws `invalid` for settings that cannot work. Connections to etcd are made on the first call. */
+/**
+ * Throws `invalid` for settings that cannot work. Connections to etcd are made on the first call; only
+ * its names are looked up here, if they are to be found by DNS.
+ */
 export async function openDatastore(
   settings: DatastoreSettings,
   options: OpenOptions = {},
@@ -85,14 +88,16 @@ async function own(dataDir: string, options: OpenOptions): Promise<Datastore> {
 }
 
 /** Loaded on use: the gRPC client costs start-up time that the embedded store does not need. */
-async function openEtcd(
-  settings: Extract<DatastoreSettings, { readonly type: "etcdv3" }>["etcd"],
-): Promise<Datastore> {
+async function openEtcd(settings: EtcdSettings): Promise<Datastore> {
   const [{ EtcdDatastore }, { EtcdClient }] = await Promise.all([
     import("./etcd/adapter.ts"),
     import("./etcd/client.ts"),
   ]);
-  return new EtcdDatastore(new EtcdClient(settings));
+  const { discoverySrv } = settings;
+  if (discoverySrv === undefined) return new EtcdDatastore(new EtcdClient(settings));
+  const { discoverEndpoints } = await import("./etcd/discovery.ts");
+  const endpoints = await discoverEndpoints(discoverySrv);
+  return new EtcdDatastore(new EtcdClient({ ...settings, endpoints }));
 }
 
 function isBusy(error: unknown): boolean {

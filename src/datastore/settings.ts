@@ -9,8 +9,13 @@ import { datastoreError } from "./errors.ts";
 import type { EtcdClientSettings } from "./etcd/client.ts";
 
 export type DatastoreSettings =
-  | { readonly type: "etcdv3"; readonly etcd: EtcdClientSettings }
+  | { readonly type: "etcdv3"; readonly etcd: EtcdSettings }
   | { readonly type: "embedded"; readonly embedded: EmbeddedSettings };
+
+export interface EtcdSettings extends EtcdClientSettings {
+  /** In place of endpoints: the domain whose SRV records name them. */
+  readonly discoverySrv?: string;
+}
 
 export interface EmbeddedSettings {
   /** Holds `margay.db` and the socket `margay.sock`. */
@@ -28,7 +33,8 @@ const TYPES = ["etcdv3", "embedded"] as const;
  */
 export function datastoreSettingsFromEnv(env: Environment = process.env): DatastoreSettings {
   const configured = text(env["DATASTORE_TYPE"]);
-  const type = configured ?? (text(env["ETCD_ENDPOINTS"]) === undefined ? "embedded" : "etcdv3");
+  const named = text(env["ETCD_ENDPOINTS"]) ?? text(env["ETCD_DISCOVERY_SRV"]);
+  const type = configured ?? (named === undefined ? "embedded" : "etcdv3");
   switch (type) {
     case "etcdv3":
       return { type, etcd: etcdSettingsFromEnv(env) };
@@ -48,22 +54,27 @@ export function datastoreSettingsFromEnv(env: Environment = process.env): Datast
   }
 }
 
-/** `ETCD_ENDPOINTS` splits at commas, or stems from the older `ETCD_SCHEME` and `ETCD_AUTHORITY`. */
-export function etcdSettingsFromEnv(env: Environment): EtcdClientSettings {
-  if (text(env["ETCD_DISCOVERY_SRV"]) !== undefined) {
+/**
+ * `ETCD_ENDPOINTS` splits at commas, or stems from the older `ETCD_SCHEME` and `ETCD_AUTHORITY`, or is
+ * found by `ETCD_DISCOVERY_SRV`.
+ */
+export function etcdSettingsFromEnv(env: Environment): EtcdSettings {
+  const discoverySrv = text(env["ETCD_DISCOVERY_SRV"]);
+  const listed = splitEndpoints(env["ETCD_ENDPOINTS"]);
+  if (discoverySrv !== undefined && listed.length > 0) {
     throw datastoreError(
       "invalid",
-      "ETCD_DISCOVERY_SRV is not supported: list the members in ETCD_ENDPOINTS",
+      "ETCD_ENDPOINTS and ETCD_DISCOVERY_SRV are both set: keep the one that names your cluster",
     );
   }
-  const listed = splitEndpoints(env["ETCD_ENDPOINTS"]);
   const authority = text(env["ETCD_AUTHORITY"]);
   const fallback =
     authority === undefined
       ? DEFAULT_ETCD_ENDPOINTS
       : [`${text(env["ETCD_SCHEME"]) ?? "http"}://${authority}`];
+  const endpoints = listed.length > 0 ? listed : fallback;
   return {
-    endpoints: listed.length > 0 ? listed : fallback,
+    ...(discoverySrv === undefined ? { endpoints } : { endpoints: [], discoverySrv }),
     caCertFile: text(env["ETCD_CA_CERT_FILE"]),
     certFile: text(env["ETCD_CERT_FILE"]),
     keyFile: text(env["ETCD_KEY_FILE"]),

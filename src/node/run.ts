@@ -68,7 +68,8 @@ function datastoreEnvironment(settings: DatastoreSettings): Record<string, strin
   const { etcd } = settings;
   const variables = {
     DATASTORE_TYPE: settings.type,
-    ETCD_ENDPOINTS: etcd.endpoints.join(","),
+    ETCD_ENDPOINTS: etcd.discoverySrv === undefined ? etcd.endpoints.join(",") : undefined,
+    ETCD_DISCOVERY_SRV: etcd.discoverySrv,
     ETCD_CA_CERT_FILE: etcd.caCertFile,
     ETCD_CERT_FILE: etcd.certFile,
     ETCD_KEY_FILE: etcd.keyFile,

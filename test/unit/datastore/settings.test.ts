@@ -48,6 +48,7 @@ describe("datastore settings", () => {
     const read = (env: Record<string, string>) => () => datastoreSettingsFromEnv(env);
     assert.throws(read({ DATASTORE_TYPE: "etcdv2" }), /did you mean etcdv3\?/);
     assert.throws(read({ DATASTORE_TYPE: "kubernetes" }), hasCode("invalid"));
-    assert.throws(read({ DATASTORE_TYPE: "etcdv3", ETCD_DISCOVERY_SRV: "x" }), hasCode("invalid"));
+    const both = { ETCD_ENDPOINTS: "http://10.0.0.1:2379", ETCD_DISCOVERY_SRV: "example.com" };
+    assert.throws(read(both), hasCode("invalid"));
   });
 });
