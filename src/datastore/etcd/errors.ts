@@ -40,12 +40,17 @@ export function faultError(which: EtcdFault, cause?: unknown): RpcError {
   return new RpcError(which.code, which.message, cause);
 }
 
+/** etcd goes on refusing writes after there is space again, until the alarm is disarmed. */
+const NO_SPACE_REMEDY = "; make room (etcdctl compact, etcdctl defrag), then: etcdctl alarm disarm";
+
 /** `where` names the endpoint or data directory, for the message. */
 export function toDatastoreError(error: unknown, where: string): MargayError {
   if (error instanceof MargayError) return error;
   const rpc =
     error instanceof RpcError ? error : new RpcError(Code.Unknown, messageOf(error), error);
-  return datastoreError(portCode(rpc), `${where}: ${describe(rpc)}`, {
+  const code = portCode(rpc);
+  const remedy = code === "no-space" ? NO_SPACE_REMEDY : "";
+  return datastoreError(code, `${where}: ${describe(rpc)}${remedy}`, {
     cause: error,
     fields: { where, grpcCode: codeName(rpc.code) },
   });
