@@ -56,14 +56,19 @@ export class EtcdCluster {
 
   run(member: Member): void {
     const url = (port: number): string => `http://10.99.0.${member}:${port}`;
-    const flags = [
-      ...["--name", `m${member}`, "--data-dir", join(this.#dir, `m${member}`)],
-      ...["--listen-client-urls", url(2379), "--advertise-client-urls", url(2379)],
-      ...["--listen-peer-urls", url(2380), "--initial-advertise-peer-urls", url(2380)],
-      ...["--initial-cluster", MEMBERS.map((m) => `m${m}=http://10.99.0.${m}:2380`).join(",")],
-      ...["--logger", "zap", "--log-level", "error", ...this.#flags],
-    ];
-    const argv = ["netns", "exec", `mgy-etcd-${member}`, "etcd", ...flags];
+    const flags = {
+      name: `m${member}`,
+      "data-dir": join(this.#dir, `m${member}`),
+      "listen-client-urls": url(2379),
+      "advertise-client-urls": url(2379),
+      "listen-peer-urls": url(2380),
+      "initial-advertise-peer-urls": url(2380),
+      "initial-cluster": MEMBERS.map((m) => `m${m}=http://10.99.0.${m}:2380`).join(","),
+      logger: "zap",
+      "log-level": "error",
+    };
+    const all = Object.entries(flags).map(([name, value]) => `--${name}=${value}`);
+    const argv = ["netns", "exec", `mgy-etcd-${member}`, "etcd", ...all, ...this.#flags];
     this.#processes.set(member, spawn("ip", argv, { stdio: "ignore" }));
   }
 

@@ -36,8 +36,10 @@ const TIMES = { keepaliveMs: 1000, callTimeoutMs: 2000, dialTimeoutMs: 1000 };
 const { settleMs } = JSON.parse(process.argv[2] ?? "{}") as { settleMs: number };
 
 const cluster = await EtcdCluster.start(
-  ...["--heartbeat-interval", "100", "--election-timeout", "1000"],
-  ...["--quota-backend-bytes", String(QUOTA), "--snapshot-count", "1000"],
+  "--heartbeat-interval=100",
+  "--election-timeout=1000",
+  "--snapshot-count=1000",
+  `--quota-backend-bytes=${QUOTA}`,
 );
 const open = () => new EtcdDatastore(new EtcdClient({ endpoints: cluster.endpoints, ...TIMES }));
 
