@@ -36,7 +36,7 @@ const TIERS: readonly Tier[] = [
   },
   { name: "netns", proves: "the real kernel", isolation: "process", concurrency: 2 },
   { name: "differential", proves: "evaluate = packets", isolation: "process", concurrency: 2 },
-  { name: "lab", proves: "whole hosts", isolation: "process", concurrency: 1 },
+  { name: "lab", proves: "whole hosts", isolation: "process", concurrency: 2 },
   { name: "fault", proves: "what survives", isolation: "process", concurrency: 1 },
   {
     name: "emulated",

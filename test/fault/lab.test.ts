@@ -92,29 +92,30 @@ const SERVICES = [
 
 test("any process of a host killed: it is back by itself, and nothing is lost", async (t) => {
   await losesNothing(t, `each of ${SERVICES.join(", ")} of two hosts killed in turn`, async () => {
-    for (const name of SERVICES) {
-      for (const host of ["host-a", "host-b"]) {
-        const before = await pidOf(host, name);
-        assert.ok(before !== undefined, `${name} of ${host} does not run`);
-        lab.lab("kill", host, name);
-        const took = await until(`${name} of ${host} is back`, async () => {
-          const now = await pidOf(host, name);
-          return now !== undefined && now !== before;
-        });
-        assert.ok(took < 5000, `${name} of ${host} was back after ${Math.round(took)} ms`);
-      }
-    }
+    for (const name of SERVICES)
+      await Promise.all(["host-a", "host-b"].map((on) => back(on, name)));
     await lab.asExpected();
   });
 });
+
+async function back(host: string, name: string): Promise<void> {
+  const before = await pidOf(host, name);
+  assert.ok(before !== undefined, `${name} of ${host} does not run`);
+  await lab.kill(host, name);
+  const took = await until(`${name} of ${host} is back`, async () => {
+    const now = await pidOf(host, name);
+    return now !== undefined && now !== before;
+  });
+  assert.ok(took < 5000, `${name} of ${host} was back after ${Math.round(took)} ms`);
+}
 
 test("margay node restarted: nothing is lost on flows old and new", async (t) => {
   await losesNothing(t, "margay node killed and started again on two hosts", async () => {
     for (const host of ["host-a", "host-b"]) {
       const felix = await pidOf(host, "felix");
-      lab.lab("kill", host, "node");
+      await lab.kill(host, "node");
       assert.equal(await pidOf(host, "felix"), felix, "felix went with margay node");
-      lab.lab("heal", host);
+      await lab.heal(host);
       await until(`${host} has a new felix`, async () => {
         const now = await pidOf(host, "felix");
         return now !== undefined && now !== felix;
@@ -126,22 +127,22 @@ test("margay node restarted: nothing is lost on flows old and new", async (t) =>
 
 test("a member of etcd killed, then the leader: nothing is lost, and changes arrive", async (t) => {
   await losesNothing(t, "two etcd members killed in turn", async () => {
-    lab.lab("kill", "etcd-2");
+    await lab.kill("etcd-2");
     await deniesAndAllows("after a member");
-    lab.lab("heal", "etcd-2");
+    await lab.heal("etcd-2");
     await until("etcd-2 is back", () => healthy("etcd-2"));
     const leader = leaderOf();
-    lab.lab("kill", leader);
+    await lab.kill(leader);
     await deniesAndAllows("after the leader");
-    lab.lab("heal", leader);
+    await lab.heal(leader);
   });
 });
 
 test("all of etcd gone for a while: traffic goes on, and what comes after arrives", async (t) => {
   await losesNothing(t, "no etcd", async () => {
-    for (const member of ["etcd-1", "etcd-2", "etcd-3"]) lab.lab("kill", member);
+    for (const member of ["etcd-1", "etcd-2", "etcd-3"]) await lab.kill(member);
     await delay(LONG ? 60_000 : 5000);
-    for (const member of ["etcd-1", "etcd-2", "etcd-3"]) lab.lab("heal", member);
+    for (const member of ["etcd-1", "etcd-2", "etcd-3"]) await lab.heal(member);
     await until("etcd is back", () => healthy("etcd-1"));
     await deniesAndAllows("after all of etcd");
   });
@@ -197,9 +198,9 @@ function leaderOf(): string {
 test("a link cut and healed: lost only meanwhile", async (t) => {
   const cutMs = 2000;
   const { longestGapMs, lostNew } = await during(t, "host-b's link cut", async () => {
-    lab.lab("cut", "host-b");
+    await lab.order({ op: "cut", name: "host-b" });
     await delay(cutMs);
-    lab.lab("heal", "host-b");
+    await lab.heal("host-b");
     await lab.asExpected();
   });
   assert.ok(lostNew > 0, "the link was not cut");
@@ -298,14 +299,15 @@ function unreached(from: string, addresses: readonly string[]): string {
 }
 
 test("a host removed for good: its blocks are free, nobody routes to it, nobody else loses a packet", async (t) => {
-  lab.lab("add-host", "host-d", "lan");
-  lab.lab("add-workloads", "host-d", "2", "--listen", `udp:${ECHO}`);
+  await lab.order({ op: "add-host", name: "host-d", subnet: "lan" });
+  const listen = [{ protocol: "udp", port: ECHO }] as const;
+  await lab.order({ op: "add-workloads", host: "host-d", count: 2, listen });
   await lab.asExpected();
   const blocks = (): string[] =>
     lab.ctl("ipam", "show", "--show-blocks").match(/(?:10\.65|fd65:)[^ ]*\/(?:26|122)/g) ?? [];
   const before = blocks();
   await losesNothing(t, "a host removed", async () => {
-    lab.lab("remove-host", "host-d");
+    await lab.order({ op: "remove-host", name: "host-d" });
     await until("the others forget it", async () => {
       const hosts = (await lab.status())?.hosts ?? [];
       const told = hosts.flatMap((one) => [

@@ -91,6 +91,10 @@ function frrPath(family: 4 | 6, prefix: string, from: string): FrrPath | undefin
   return paths.find((path) => path.peer.peerId === from);
 }
 
+interface GobgpPath {
+  readonly attrs: readonly { readonly type: number; readonly communities?: readonly number[] }[];
+}
+
 /** GoBGP's tables: what it took from each neighbour. */
 function gobgpPrefixes(family: 4 | 6, from: string): string[] {
   const text = lab.exec("speaker", "gobgp", "neighbor", from, "adj-in", "-a", `ipv${family}`, "-j");
@@ -135,6 +139,24 @@ test("communities of prefix advertisements arrive", () => {
   assert.equal(path4?.community?.string, "64512:100");
   assert.equal(path4?.largeCommunity?.string, "64512:7:8");
   assert.equal(frrPath(6, BLOCKS[6].a, "2001:db8:1::11")?.community?.string, "64512:100");
+  // GoBGP's path attributes (RFC 1997 §2): type 8, the communities as numbers.
+  const pods = 64_512 * 65_536 + 100;
+  for (const family of FAMILIES) {
+    const host = HOSTS[family][0];
+    const text = lab.exec(
+      "speaker",
+      "gobgp",
+      "neighbor",
+      host,
+      "adj-in",
+      "-a",
+      `ipv${family}`,
+      "-j",
+    );
+    const table = JSON.parse(text) as Readonly<Record<string, readonly GobgpPath[]>>;
+    const attributes = table[BLOCKS[family].a]?.[0]?.attrs ?? [];
+    assert.deepEqual(attributes.find((one) => one.type === 8)?.communities, [pods], text);
+  }
 });
 
 test("filters stop what they should, out and in, in both families, and no session flaps", async () => {

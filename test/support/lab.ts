@@ -5,7 +5,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { askLab, type LabStatus } from "../../src/lab/control.ts";
+import { askLab, type Change, type LabStatus } from "../../src/lab/control.ts";
 import type { Cell } from "../../src/lab/matrix.ts";
 import { runningLabs } from "../../src/lab/sandbox.ts";
 import type { TrafficCounts } from "./lab-traffic.ts";
@@ -94,6 +94,21 @@ export class TestLab {
 
   async cells(): Promise<readonly Cell[]> {
     return (await this.status())?.cells ?? [];
+  }
+
+  /** What `lab kill`, `lab cut`, … tell it; without a process for each. */
+  async order(change: Change): Promise<unknown> {
+    const lab = runningLabs().find((one) => one.name === this.name);
+    assert.ok(lab !== undefined, `${this.name} does not run`);
+    return await askLab(lab, change);
+  }
+
+  kill(machine: string, name?: string): Promise<unknown> {
+    return this.order({ op: "kill", machine, ...(name === undefined ? {} : { process: name }) });
+  }
+
+  heal(name: string): Promise<unknown> {
+    return this.order({ op: "heal", name });
   }
 
   /** `kill`, `cut`, …; fails when the command does. */
