@@ -238,11 +238,7 @@ const statusIsBack = await (async () => {
 const noSpace = await (async () => {
   const store = open();
   const filler = "x".repeat(512 * 1024);
-  let refusal: unknown;
-  for (let n = 0; n < 200 && refusal === undefined; n++) {
-    await store.put(`/fill/${n}`, filler).catch((error: unknown) => (refusal = error));
-  }
-  const { code = "", message = "" } = refusal instanceof MargayError ? refusal : {};
+  const { code, message } = await fill(store);
   await store.list("/fill/0");
   const { kvs } = await store.list("/fill/");
   for (const { key } of kvs) await store.delete(key);
@@ -268,4 +264,16 @@ function push(map: Map<string, number[]>, key: string, n: number): void {
   const list = map.get(key);
   if (list === undefined) map.set(key, [n]);
   else list.push(n);
+}
+
+/** Writes until the cluster refuses. */
+async function fill(store: EtcdDatastore): Promise<{ code: string; message: string }> {
+  const filler = "x".repeat(512 * 1024);
+  try {
+    for (let n = 0; n < 200; n++) await store.put(`/fill/${n}`, filler);
+  } catch (error) {
+    if (error instanceof MargayError) return error;
+    throw error;
+  }
+  return { code: "none", message: "the quota is not full" };
 }
