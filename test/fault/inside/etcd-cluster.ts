@@ -237,9 +237,7 @@ const statusIsBack = await (async () => {
 /** The quota is full: writes say so and what to do, the watch goes on, and so does all after it. */
 const noSpace = await (async () => {
   const store = open();
-  const filler = "x".repeat(512 * 1024);
   const { code, message } = await fill(store);
-  await store.list("/fill/0");
   const { kvs } = await store.list("/fill/");
   for (const { key } of kvs) await store.delete(key);
   const [status] = JSON.parse(cluster.ctl(2, "endpoint", "status", "-w", "json")) as {
