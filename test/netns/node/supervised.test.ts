@@ -29,15 +29,19 @@ describe("margay node under Debian's runsvdir, two hosts with BGP and a real etc
   });
 
   it("brings every killed service back within two seconds", () => {
-    assert.deepEqual(Object.keys(result.backMs), SERVICES);
-    for (const [name, ms] of Object.entries(result.backMs)) {
+    assert.deepEqual(Object.keys(result.backMs), [...SERVICES, "runsv of felix"]);
+    const { "runsv of felix": runsv = Infinity, ...services } = result.backMs;
+    for (const [name, ms] of Object.entries(services)) {
       assert.ok(ms < 2000, `${name} is back after ${ms} ms`);
     }
+    // felix itself went on meanwhile; runsvdir looks every five seconds.
+    assert.ok(runsv < 8000, `${runsv} ms`);
   });
 
   it("loses no packet when a service, runsvdir or margay node is killed, nor at a restart", () => {
     assert.deepEqual(Object.keys(result.flows), [
       ...SERVICES,
+      "runsv of felix",
       "margay node restarted",
       "margay node killed, and started",
       "runsvdir killed",

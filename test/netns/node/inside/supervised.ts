@@ -145,6 +145,26 @@ for (const name of services) {
   });
 }
 
+// What runsv ran lives on without it, and must not be in its successor's way.
+await during("runsv of felix", async () => {
+  const felix = pidOf(two, "felix");
+  const stat = readFileSync(`/proc/${felix}/stat`, "utf8");
+  process.kill(Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]), "SIGKILL");
+  backMs["runsv of felix"] = await cluster.until("felix is back", () => {
+    return ![0, felix].includes(pidOf(two, "felix")) && hasEnded(felix);
+  });
+  await cluster.until("felix is ready", () => cluster.ready(two));
+});
+
+/** Nobody here waits for orphans: they stay as zombies. */
+function hasEnded(pid: number): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8") === "";
+  } catch {
+    return true;
+  }
+}
+
 /** What `margay node …` prints on host 2, and its exit code when that is not 0. */
 function ask(words: string): string {
   const home = cluster.home(two);
