@@ -140,8 +140,8 @@ export function runningLabs(): RunningLab[] {
     try {
       const argv = readFileSync(`/proc/${entry}/cmdline`, "utf8").split("\0");
       const at = argv.indexOf(MARK);
-      // The unshare process carries the same words; only the first process inside has node as argv[0].
-      if (at < 0 || argv[at - 1] !== "lab" || !argv[0]?.endsWith("node")) continue;
+      // The unshare process carries the same words, and for a moment each child that the lab starts.
+      if (at < 0 || argv[at - 1] !== "lab" || !isFirstInside(entry)) continue;
       const name = argv[at + 1];
       if (name !== undefined) labs.push({ name, pid: Number(entry) });
     } catch {
@@ -149,6 +149,13 @@ export function runningLabs(): RunningLab[] {
     }
   }
   return labs;
+}
+
+/** Process 1 of a process namespace below ours (proc_pid_status(5), NSpid). */
+function isFirstInside(pid: string): boolean {
+  const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  const ids = /^NSpid:\s*(.*)$/m.exec(status)?.[1]?.split(/\s+/) ?? [];
+  return ids.length > 1 && ids.at(-1) === "1";
 }
 
 /** A path inside the lab, reachable from here. */
