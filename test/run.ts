@@ -42,7 +42,7 @@ const TIERS: readonly Tier[] = [
     name: "emulated",
     proves: "a machine with another kernel, and without power",
     isolation: "process",
-    concurrency: 1,
+    concurrency: 2,
   },
 ];
 
