@@ -45,8 +45,8 @@ export const MODES: Readonly<
     load: async () => {
       const { startUp } = await import("./startup.ts");
       const host = await loadHost();
-      return async ({ client, settings }) => {
-        await startUp(client, settings, host);
+      return async ({ client, settings, signal }) => {
+        await startUp(client, settings, host, signal);
         forgetShutdown(process.env);
       };
     },

@@ -28,7 +28,7 @@ export interface RunOptions {
 
 export async function runNode(options: RunOptions): Promise<void> {
   const { client, settings, host, directories, environment, signal } = options;
-  await startUp(client, settings, host);
+  await startUp(client, settings, host, signal);
   forgetShutdown(environment);
   const services = servicesOf(settings.backend);
   if (services.includes("allocate-tunnel-addrs")) await tunnels(client, settings.name);
@@ -37,7 +37,7 @@ export async function runNode(options: RunOptions): Promise<void> {
   mkdirSync(directories.runDir, { recursive: true });
   const fileLogging = !flag(environment, "CALICO_DISABLE_FILE_LOGGING", false);
   const env = {
-    ...environment,
+    ...withoutEtcd(environment),
     ...datastoreEnvironment(options.datastore),
     NODENAME: settings.name,
     MARGAY_RUN_DIR: directories.runDir,
@@ -58,6 +58,13 @@ async function tunnels(client: Client, name: string): Promise<void> {
     if (!(error instanceof MargayError) || error.kind === "bug") throw error;
     log.warn("tunnel addresses are not as they should be yet", { error: messageOf(error) });
   }
+}
+
+/** A configuration file says all of it: variables do not mix into another cluster's settings. */
+function withoutEtcd(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(
+    Object.entries(environment).filter(([name]) => !name.startsWith("ETCD_")),
+  );
 }
 
 /** What a configuration file says too, for programs that read variables alone. */

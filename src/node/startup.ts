@@ -31,10 +31,15 @@ const log = logger("node");
 
 const RETRY_MS = 1000;
 
-/** Throws input errors (`no-address`, `address-conflict`, …) and those of the datastore. */
-export async function startUp(client: Client, settings: NodeSettings, host: Host): Promise<Node> {
+/** Throws input errors (`no-address`, `address-conflict`, …), those of the datastore, and `stopped`. */
+export async function startUp(
+  client: Client,
+  settings: NodeSettings,
+  host: Host,
+  signal: AbortSignal,
+): Promise<Node> {
   log.info("starting up", { node: settings.name, backend: settings.backend, host: hostname() });
-  if (settings.waitForDatastore) await waitForDatastore(client);
+  if (settings.waitForDatastore) await waitForDatastore(client, signal);
   await writeAddresses(client, settings, host);
   const node = await writeNode(client, settings);
   const hostIps = host.interfaces().flatMap(({ addresses }) => addresses.map(({ ip }) => ip));
@@ -49,7 +54,7 @@ export async function startUp(client: Client, settings: NodeSettings, host: Host
 }
 
 /** Only for what may pass by itself: wrong credentials stay wrong. */
-async function waitForDatastore(client: Client): Promise<void> {
+async function waitForDatastore(client: Client, signal: AbortSignal): Promise<void> {
   for (let told = false; ; told = true) {
     try {
       await client.find("ClusterInformation", "default");
@@ -57,7 +62,9 @@ async function waitForDatastore(client: Client): Promise<void> {
     } catch (error) {
       if (!(error instanceof MargayError) || !error.retryable) throw error;
       if (!told) log.warn("the datastore does not answer; waiting", { error: messageOf(error) });
-      await sleep(RETRY_MS);
+      await sleep(RETRY_MS, undefined, { signal }).catch(() => undefined);
+      if (signal.aborted)
+        throw systemError("stopped", "asked to stop before the datastore answered");
     }
   }
 }

@@ -107,6 +107,8 @@ describe("margay node -startup, on a host of its own with a real etcd", () => {
     assert.equal(result.unreachable.status, 1);
     assert.match(result.unreachable.log, /ECONNREFUSED/);
     assert.equal(result.waited.status, 0, result.waited.log);
+    assert.equal(result.stopped.status, 1);
+    assert.match(result.stopped.log, /asked to stop before the datastore answered/);
     assert.match(result.waited.log, /the datastore does not answer; waiting/);
   });
 });

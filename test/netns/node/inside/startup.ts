@@ -4,7 +4,8 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { EtcdServer } from "../../../contract/datastore/etcd-server.ts";
-import { etcdctlGet, runNode, type Run } from "../../../support/node-start.ts";
+import { until } from "../../../support/agent-host.ts";
+import { etcdctlGet, runNode, spawnNode, type Run } from "../../../support/node-start.ts";
 
 export interface StartupResult {
   /** Of each way to find the addresses: what the Node says afterwards. */
@@ -18,6 +19,8 @@ export interface StartupResult {
   readonly conflictNode: string;
   readonly unchecked: Run;
   readonly waited: Run;
+  /** Asked to stop while it waits. */
+  readonly stopped: Run;
   readonly unreachable: Run;
 }
 
@@ -124,6 +127,9 @@ const conflictNode = value("nodes", "host-b");
 const unchecked = await start({ ...other, DISABLE_NODE_IP_CHECK: "true" });
 
 await etcd.kill();
+const impatient = spawnNode(["-startup"], { ...base, ...hostA, WAIT_FOR_DATASTORE: "true" });
+await until("it waits", () => impatient.log().includes("waiting"));
+const stopped = await impatient.stop();
 const unreachable = await start({ NODENAME: "host-c" });
 const waiting = start({ ...hostA, WAIT_FOR_DATASTORE: "true" });
 await sleep(1500);
@@ -142,6 +148,7 @@ const result: StartupResult = {
   conflictNode,
   unchecked,
   waited,
+  stopped,
   unreachable,
 };
 process.stdout.write(JSON.stringify(result));
