@@ -138,6 +138,7 @@ export class Client {
   ): Promise<void> {
     const { namespace, resourceVersion } = options;
     await checkDelete(this.store, kind, name);
+    if (kind === "Node") await this.#removeBelongings(name, resourceVersion);
     const ifModRevision = resourceVersion === undefined ? undefined : Number(resourceVersion);
     try {
       const deleted = await this.store.delete(
@@ -149,6 +150,15 @@ export class Client {
       if (codeOf(error) !== "conflict") throw error;
       throw conflict(describe(kind, name, namespace), error);
     }
+  }
+
+  async #removeBelongings(node: string, resourceVersion: string | undefined): Promise<void> {
+    const found = await this.store.get(resourcePath("Node", node));
+    // What then is wrong, the deletion says.
+    if (found.kv === null) return;
+    if (resourceVersion !== undefined && String(found.kv.modRevision) !== resourceVersion) return;
+    const { removeBelongings } = await import("./remove-node.ts");
+    await removeBelongings(this, node);
   }
 
   async #initialise(): Promise<void> {
