@@ -148,22 +148,42 @@ test("all of etcd gone for a while: traffic goes on, and what comes after arrive
   });
 });
 
+test("a host cut off from etcd goes on as it was, and follows when it is back", async (t) => {
+  await losesNothing(t, "host-c cut off from etcd", async () => {
+    await lab.order({ op: "cut", name: "host-c/mgmt" });
+    denyDb();
+    await delay(2000);
+    assert.equal(await apiReachesDb(), true, "host-c heard of the policy: the link was not cut");
+    await lab.heal("host-c/mgmt");
+    await until("the policy takes hold on host-c", async () => !(await apiReachesDb()));
+    lab.ctl("delete", "globalnetworkpolicy", "deny-db");
+    await until("the policy goes", apiReachesDb);
+  });
+});
+
+function denyDb(): void {
+  lab.apply("GlobalNetworkPolicy", "deny-db", { selector: "app == 'db'", types: ["Ingress"] });
+}
+
+async function apiReachesDb(): Promise<boolean> {
+  const cells = (await lab.cells()).filter((cell) => cell.from === "api" && cell.to === "db");
+  return cells.length > 0 && cells.every((cell) => cell.allowed);
+}
+
 /** A policy on a host that no counted packet enters takes hold, and goes. */
 async function deniesAndAllows(when: string): Promise<void> {
-  const reaches = async (): Promise<boolean | undefined> =>
-    (await lab.cells()).find((cell) => cell.from === "api" && cell.to === "db")?.allowed;
   await until(`a policy is written ${when}`, () => {
     try {
-      lab.apply("GlobalNetworkPolicy", "deny-db", { selector: "app == 'db'", types: ["Ingress"] });
+      denyDb();
       return true;
     } catch {
       // While a leader is being elected.
       return false;
     }
   });
-  await until(`a policy takes hold ${when}`, async () => (await reaches()) === false);
+  await until(`a policy takes hold ${when}`, async () => !(await apiReachesDb()));
   lab.ctl("delete", "globalnetworkpolicy", "deny-db");
-  await until(`a policy goes ${when}`, async () => (await reaches()) === true);
+  await until(`a policy goes ${when}`, apiReachesDb);
 }
 
 function etcdctl(member: string, ...args: readonly string[]): string {

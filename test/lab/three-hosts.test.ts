@@ -93,7 +93,7 @@ test("a peer added: the router's prefixes are reached, until a policy forbids it
   await all("all is open again", amongWorkloads, true);
 });
 
-test("a link cut, a host killed, BIRD killed, a member of etcd killed, and each healed", async () => {
+test("a link cut, a host killed, daemons killed, a member of etcd killed, and each healed", async (t) => {
   const ofHostC = (cell: Cell): boolean =>
     amongWorkloads(cell) &&
     ["db", "client"].includes(cell.from) !== ["db", "client"].includes(cell.to);
@@ -108,6 +108,9 @@ test("a link cut, a host killed, BIRD killed, a member of etcd killed, and each 
       (one) => one.machine === "host-a" && one.process === "bird",
     )?.pid;
   const before = await birdOf();
+  const acrossRacks = await lab.traffic("client", "api", 5353);
+  await lab.kill("host-b", "felix");
+  await lab.kill("host-c", "felix");
   asInReadme("kill", "host-a", "bird");
   asInReadme("kill", "etcd-1");
   await until("BIRD is back by itself", async () => {
@@ -119,6 +122,10 @@ test("a link cut, a host killed, BIRD killed, a member of etcd killed, and each 
     return host?.sessions.length === 6 && host.sessions.every((one) => one.established);
   });
   await all("nobody misses anything", amongWorkloads, true);
+  const { sent, lostEstablished, lostNew } = await acrossRacks();
+  t.diagnostic(`across the racks, agents of both ends killed: ${sent} sent`);
+  assert.ok(sent > 100);
+  assert.deepEqual({ lostEstablished, lostNew }, { lostEstablished: 0, lostNew: 0 });
   lab.lab("heal", "etcd-1");
 
   asInReadme("kill", "host-b");
