@@ -7,6 +7,7 @@ import { MargayError, messageOf } from "#std";
 import { followState, readState } from "./follow.ts";
 import { secretsIn } from "./secrets.ts";
 import { ConfdService } from "./service.ts";
+import { templateResources } from "./templates/resource.ts";
 
 const HELP = `
 Examples:
@@ -15,7 +16,7 @@ Examples:
   bird -R -s /var/run/calico/bird.ctl -d -c /etc/calico/confd/config/bird.cfg
 
 A configuration replaces the old one only if \`bird -p\` accepts it. A file with passwords has mode
-0600, others 0640. CALICO_ROUTER_ID=hash derives the router ID from the node's name. docs/bgp.md says
+0600, others 0640. Files of your own: DIR/conf.d/*.toml and DIR/templates. CALICO_ROUTER_ID=hash derives the router ID from the node's name. docs/bgp.md says
 more.
 
 Exit code: 0 written, or asked to stop; 1 an error.`;
@@ -105,6 +106,7 @@ function serviceFor(flags: Flags): ConfdService {
     bird: flags.bird,
     keepStageFile: flags.keepStageFile ?? false,
     model: modelOptions(flags, process.env),
+    templates: templateResources(flags.confDir),
   });
 }
 

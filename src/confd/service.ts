@@ -6,6 +6,9 @@ import { bgpModel, birdConfig, type BgpModel, type BgpOptions, type BgpState } f
 import { logger } from "#log";
 import { MargayError, messageOf } from "#std";
 import { Target, type TargetOptions } from "./target.ts";
+import { TemplateFile } from "./templates/file.ts";
+import { keyView } from "./templates/keys.ts";
+import type { TemplateResource } from "./templates/resource.ts";
 
 const log = logger("confd");
 
@@ -13,6 +16,8 @@ const FAMILIES = [4, 6] as const;
 
 export interface ServiceOptions extends Omit<TargetOptions, "family"> {
   readonly model: BgpOptions;
+  /** The user's own. */
+  readonly templates?: readonly TemplateResource[];
   /** Between attempts at what failed, and between looks at password files, ms. */
   readonly retryMs?: number;
 }
@@ -20,6 +25,7 @@ export interface ServiceOptions extends Omit<TargetOptions, "family"> {
 export class ConfdService {
   readonly #options: ServiceOptions;
   readonly #targets: Readonly<Record<4 | 6, Target>>;
+  readonly #templates: readonly TemplateFile[];
   #state: BgpState | undefined;
   #wake = Promise.withResolvers<void>();
   #failed = false;
@@ -33,6 +39,9 @@ export class ConfdService {
       4: new Target({ ...options, family: 4 }),
       6: new Target({ ...options, family: 6 }),
     };
+    this.#templates = (options.templates ?? []).map(
+      (resource) => new TemplateFile(resource, options.keepStageFile ?? false),
+    );
   }
 
   /** The state may go on changing; it is looked at when its turn comes. */
@@ -85,7 +94,7 @@ export class ConfdService {
     return value;
   }
 
-  /** Writes both files. Returns what went wrong, one line each. */
+  /** Writes BIRD's files and the user's. Returns what went wrong, one line each. */
   async render(state: BgpState): Promise<readonly string[]> {
     this.#passwords.clear();
     const model = bgpModel(state, {
@@ -99,6 +108,7 @@ export class ConfdService {
       const fault = await this.#write(model, family);
       if (fault !== undefined) faults.push(fault);
     }
+    faults.push(...(await this.#writeTemplates(state, model)));
     this.#failed = faults.length > 0;
     return faults;
   }
@@ -120,6 +130,24 @@ export class ConfdService {
       this.#tell(`write ${family}`, messageOf(error), "the configuration is not replaced");
       return messageOf(error);
     }
+  }
+
+  async #writeTemplates(state: BgpState, model: BgpModel): Promise<string[]> {
+    if (this.#templates.length === 0) return [];
+    const view = keyView(state, model);
+    const faults: string[] = [];
+    for (const template of this.#templates) {
+      const topic = `template ${template.resource.file}`;
+      try {
+        await template.update(view);
+        this.#tell(topic, "", "");
+      } catch (error) {
+        if (!(error instanceof MargayError) || error.kind === "bug") throw error;
+        this.#tell(topic, messageOf(error), "a file of the user's is not as its template says");
+        faults.push(messageOf(error));
+      }
+    }
+    return faults;
   }
 
   async #reload(): Promise<void> {

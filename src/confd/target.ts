@@ -4,22 +4,13 @@
  * sessions that did not change. A file with passwords is for its owner alone.
  */
 import { execFile } from "node:child_process";
-import {
-  chmodSync,
-  closeSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { chmodSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { logger } from "#log";
 import { messageOf, systemError } from "#std";
 import { birdCommand } from "./birdc.ts";
+import { currentText, replaceFile } from "./replace-file.ts";
 
 const log = logger("confd");
 const run = promisify(execFile);
@@ -65,27 +56,20 @@ export class Target {
    */
   async write(text: string, hasSecrets: boolean): Promise<boolean> {
     const mode = hasSecrets ? 0o600 : 0o640;
-    if (current(this.path) === text) {
+    if (currentText(this.path) === text) {
       // Nothing to write; and whoever opened it to others, closes it by this.
       if (hasSecrets) chmodSync(this.path, mode);
       return false;
     }
     // It would be refused again, and has been told.
     if (this.#refused === text) return false;
-    const stage = `${this.path}.stage`;
-    try {
-      writeWhole(stage, text, mode);
-      await this.#check(stage, text);
-      if (this.#options.keepStageFile === true) writeWhole(`${stage}.kept`, text, mode);
-      renameSync(stage, this.path);
-    } catch (error) {
-      discard(stage);
-      if ((error as { code?: string }).code === "bird-rejects") throw error;
-      throw systemError("cannot-write", `${this.path}: ${messageOf(error)}`, {
-        cause: error,
-        retryable: true,
-      });
-    }
+    await replaceFile({
+      path: this.path,
+      text,
+      mode,
+      keepStageFile: this.#options.keepStageFile === true,
+      check: (stage) => this.#check(stage, text),
+    });
     this.#refused = undefined;
     this.#stale = true;
     return true;
@@ -124,35 +108,5 @@ export class Target {
         { cause: error },
       );
     }
-  }
-}
-
-/** What cannot be removed is overwritten next time. */
-function discard(path: string): void {
-  try {
-    rmSync(path, { force: true });
-  } catch {
-    // The error that is being told is the cause.
-  }
-}
-
-function current(path: string): string | undefined {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return undefined;
-  }
-}
-
-function writeWhole(path: string, text: string, mode: number): void {
-  mkdirSync(join(path, ".."), { recursive: true, mode: 0o755 });
-  rmSync(path, { force: true });
-  const file = openSync(path, "wx", mode);
-  try {
-    // Not writeSync: on a disk that is nearly full it writes a part and is content.
-    writeFileSync(file, text);
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
   }
 }
