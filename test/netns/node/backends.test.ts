@@ -4,9 +4,9 @@ import { fileURLToPath } from "node:url";
 import { runInSandbox } from "../../support/sandbox.ts";
 import type { BackendsResult } from "./inside/backends.ts";
 
-test("margay node without BGP, and for policy alone, on the embedded store", async () => {
+test("margay node without BGP, for policy alone, and without margay node, on the embedded store", async () => {
   const script = fileURLToPath(new URL("inside/backends.ts", import.meta.url));
-  const { policyOnly, vxlan, withoutFelix } = await runInSandbox<BackendsResult>(
+  const { policyOnly, vxlan, withoutFelix, byHand } = await runInSandbox<BackendsResult>(
     script,
     {},
     120_000,
@@ -27,4 +27,14 @@ test("margay node without BGP, and for policy alone, on the embedded store", asy
   assert.equal(vxlan.logDirectory, false);
   assert.match(vxlan.log, /"component":"felix/, "services print where margay node prints");
   assert.equal(vxlan.exit, 0, vxlan.log);
+  assert.match(byHand.bird, /Daemon is up and running/);
+  assert.deepEqual(byHand.states, [
+    "allocate-tunnel-addrs run",
+    "bird run",
+    "bird6 run",
+    "confd run",
+    "felix run",
+    "monitor-addresses run",
+    "node-status-reporter run",
+  ]);
 });

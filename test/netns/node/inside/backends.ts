@@ -1,18 +1,28 @@
 /** `margay node` of one host on its embedded store, without BGP; and for policy alone. */
 import { execFileSync, spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { until } from "../../../support/agent-host.ts";
 import { MARGAY } from "../../../support/node-start.ts";
-import { readService } from "../../../../src/node/runit.ts";
+import { isSupervised, readService } from "../../../../src/node/runit.ts";
 
 export interface BackendsResult {
   readonly vxlan: Node;
   readonly policyOnly: Node;
   /** Of the first, after felix was killed: the store has its owner elsewhere. */
   readonly withoutFelix: string;
+  /** `service/available` as it is, under runsvdir alone, after a start-up by hand. */
+  readonly byHand: { readonly bird: string; readonly states: readonly string[] };
 }
 
 interface Node {
@@ -46,6 +56,11 @@ const env = {
 const margay = (...args: readonly string[]): string =>
   execFileSync(MARGAY, args, { encoding: "utf8", env });
 
+async function isReady(): Promise<boolean> {
+  const answer = await fetch("http://127.0.0.1:9099/readiness").catch(() => undefined);
+  return answer?.ok === true;
+}
+
 async function run(
   name: string,
   more: Readonly<Record<string, string>>,
@@ -63,10 +78,6 @@ async function run(
     stdio: ["ignore", output, output],
   });
   const log = (): string => readFileSync(join(home, "output"), "utf8");
-  const isReady = async (): Promise<boolean> => {
-    const answer = await fetch("http://127.0.0.1:9099/readiness").catch(() => undefined);
-    return answer?.ok === true;
-  };
   await until("felix is ready", isReady).catch((error: unknown) => {
     throw new Error(log(), { cause: error });
   });
@@ -88,5 +99,44 @@ const vxlan = await run("vxlan", backend, async (enabled) => {
   withoutFelix = margay("get", "tiers");
   await until("felix is back", () => ![0, felix].includes(readService(enabled, "felix").pid ?? 0));
 });
-const result: BackendsResult = { vxlan, policyOnly, withoutFelix };
+/** Nothing but Debian's runsvdir and what is in the repository, on a store of its own. */
+async function byHand(): Promise<BackendsResult["byHand"]> {
+  const home = join(dir, "by-hand");
+  const services = join(home, "available");
+  cpSync(join(MARGAY, "../../service"), home, { recursive: true, verbatimSymlinks: true });
+  const more = { MARGAY, MARGAY_LOG_DIR: join(home, "log"), MARGAY_DATA_DIR: join(home, "store") };
+  const store = spawn(MARGAY, ["datastore"], { env: { ...env, ...more }, stdio: "ignore" });
+  execFileSync(MARGAY, ["node", "-startup"], {
+    env: { ...env, ...more, WAIT_FOR_DATASTORE: "true" },
+    stdio: "ignore",
+  });
+  const runsvdir = spawn("runsvdir", ["-P", services], {
+    env: { ...env, ...more, PATH: `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin` },
+    stdio: "ignore",
+  });
+  const ask = (): string => {
+    try {
+      const socket = join(dir, "run/bird.ctl");
+      return execFileSync("birdc", ["-s", socket, "show", "status"], { encoding: "utf8" });
+    } catch {
+      return "";
+    }
+  };
+  await until("felix is ready", isReady);
+  await until("BIRD is up", () => ask().includes("Daemon is up and running"));
+  const bird = ask();
+  const states = readdirSync(services)
+    .toSorted()
+    .map((name) => `${name} ${readService(services, name).state}`);
+  runsvdir.kill("SIGHUP");
+  await once(runsvdir, "exit");
+  await until("all have stopped", () =>
+    readdirSync(services).every((name) => !isSupervised(join(services, name))),
+  );
+  store.kill("SIGTERM");
+  await once(store, "exit");
+  return { bird, states };
+}
+
+const result: BackendsResult = { vxlan, policyOnly, withoutFelix, byHand: await byHand() };
 process.stdout.write(JSON.stringify(result));

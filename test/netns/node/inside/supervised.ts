@@ -2,6 +2,7 @@
  * Two hosts on one link, each under `margay node` with a real etcd: BGP between them, packets from the
  * workload of one to that of the other while every service of the second is killed, and all of it.
  */
+import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -65,11 +66,16 @@ const enabled = (host: Host): string => join(cluster.home(host), "service/enable
 const pidOf = (host: Host, name: string): number => readService(enabled(host), name).pid ?? 0;
 /** And told all that it had before: a peer that goes twice within one restart loses its routes. */
 const established = (host: Host): boolean => {
-  const birdc = `birdc -s ${join(cluster.home(host), "run/bird.ctl")} show`;
+  const socket = join(cluster.home(host), "run/bird.ctl");
+  // Sockets of files are the same in every network namespace.
+  const birdc = (what: string): string =>
+    execFileSync("birdc", ["-s", socket, "show", what], {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "ignore"],
+    });
   try {
     return (
-      cluster.on(host, `${birdc} protocols`).includes("Established") &&
-      !cluster.on(host, `${birdc} status`).includes("Graceful restart")
+      birdc("protocols").includes("Established") && !birdc("status").includes("Graceful restart")
     );
   } catch {
     return false;
