@@ -136,9 +136,11 @@ export class Client {
     name: string,
     options: { readonly namespace?: string; readonly resourceVersion?: string } = {},
   ): Promise<void> {
-    const { namespace, resourceVersion } = options;
+    const { namespace } = options;
+    let { resourceVersion } = options;
     await checkDelete(this.store, kind, name);
     if (kind === "Node") await this.#removeBelongings(name, resourceVersion);
+    if (kind === "IPPool") resourceVersion = await this.#retirePool(name, resourceVersion);
     const ifModRevision = resourceVersion === undefined ? undefined : Number(resourceVersion);
     try {
       const deleted = await this.store.delete(
@@ -159,6 +161,16 @@ export class Client {
     if (resourceVersion !== undefined && String(found.kv.modRevision) !== resourceVersion) return;
     const { removeBelongings } = await import("./remove-node.ts");
     await removeBelongings(this, node);
+  }
+
+  /** What of the pool is to be deleted then; a pool that cannot be read is deleted as it is. */
+  async #retirePool(name: string, given: string | undefined): Promise<string | undefined> {
+    const { kv } = await this.store.get(resourcePath("IPPool", name));
+    const pool = kv === null ? undefined : stored(kv);
+    if (pool?.kind !== "IPPool") return given;
+    const { retirePool } = await import("./retire-pool.ts");
+    const revision = await retirePool(this, pool, given);
+    return given === undefined ? undefined : revision;
   }
 
   async #initialise(): Promise<void> {

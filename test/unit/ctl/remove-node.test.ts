@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Client } from "#ctl";
-import { formatIp } from "#ip";
+import { formatIp, parseCidr } from "#ip";
 import { audit, readSnapshot } from "#ipam";
 import { IpamWorld } from "../../support/ipam-world.ts";
 
@@ -76,4 +76,33 @@ test("a deletion that is refused removes nothing", async () => {
   await assert.rejects(made.delete("Node", "a", { resourceVersion: "1" }), /conflict|revision/i);
   await assert.rejects(made.delete("Node", "nobody"), /not exist|not found/i);
   assert.deepEqual(await keysNaming(world, "a"), before);
+});
+
+test("a pool that is deleted gives back its blocks; addresses in use stay with their holders", async () => {
+  const { world } = await clusterOfTwo();
+  await world.pool("other", "10.66.0.0/24", { blockSize: SPEC.blockSize });
+  await world.ipam().claimAffinity(parseCidr("10.66.0.0/28"), { type: "host", name: "b" });
+  const pool = await client(world).get("IPPool", "p");
+  await assert.rejects(
+    client(world).delete("IPPool", "p", { resourceVersion: "1" }),
+    (error: { code?: string }) => error.code === "conflict",
+  );
+  assert.equal((await client(world).get("IPPool", "p")).spec.disabled ?? false, false);
+  const version = pool.metadata.resourceVersion;
+  await client(world).delete(
+    "IPPool",
+    "p",
+    version === undefined ? {} : { resourceVersion: version },
+  );
+  assert.deepEqual(
+    (await client(world).list("IPPool")).resources.map(({ metadata }) => metadata.name),
+    ["other"],
+  );
+  const { kvs } = await world.store.list("/calico/ipam/v2/host/");
+  assert.deepEqual(
+    kvs.map(({ key }) => key),
+    ["/calico/ipam/v2/host/b/ipv4/block/10.66.0.0-28"],
+  );
+  const [held] = await world.ipam().ipsByHandle("h-a");
+  assert.ok(held !== undefined && formatIp(held).startsWith("10.65.0."));
 });
