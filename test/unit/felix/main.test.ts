@@ -14,12 +14,22 @@ function margay(...args: string[]) {
   return { status, stdout, stderr, tookMs: performance.now() - started };
 }
 
-test("--version and --help answer at once", () => {
-  for (const option of ["--version", "--help"]) {
-    const runs = Array.from({ length: 5 }, () => margay(option));
-    assert.ok(runs.every(({ status }) => status === 0));
-    const best = Math.min(...runs.map(({ tookMs }) => tookMs));
-    assert.ok(best < 150, `${option} took ${best.toFixed(0)} ms at best`);
+test("--version and --help cost little more than the start of Node", () => {
+  const best = { floor: Infinity, "--version": Infinity, "--help": Infinity };
+  // In turns, so that what else the machine does meanwhile hits all of them.
+  for (let round = 0; round < 8; round++) {
+    const started = performance.now();
+    spawnSync(process.execPath, ["-e", "0"]);
+    best.floor = Math.min(best.floor, performance.now() - started);
+    for (const option of ["--version", "--help"] as const) {
+      const { status, tookMs } = margay(option);
+      assert.equal(status, 0);
+      best[option] = Math.min(best[option], tookMs);
+    }
+  }
+  for (const option of ["--version", "--help"] as const) {
+    const ratio = best[option] / best.floor;
+    assert.ok(ratio < 3, `${option}: ${ratio.toFixed(1)} × node -e 0`);
   }
   assert.match(margay("--version").stdout, /^margay \d+\.\d+\.\d+\n$/);
 });
