@@ -44,7 +44,7 @@ export function profiles(workloads: readonly LabWorkload[]): V3[] {
   }));
 }
 
-export function endpointName({ host, name }: LabWorkload): string {
+function endpointName({ host, name }: LabWorkload): string {
   const escape = (segment: string): string => segment.replaceAll("-", "--");
   return `${escape(host)}-k8s-${escape(name)}-eth0`;
 }

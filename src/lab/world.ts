@@ -6,7 +6,6 @@ import { setTimeout as delay } from "node:timers/promises";
 import { Client } from "#ctl";
 import type { Datastore } from "#datastore";
 import { addToIp, cidrContainsIp, formatIp, parseCidr, parseIp, type Ip } from "#ip";
-import { Ipam } from "#ipam";
 import type { Resource } from "#resource";
 import { inputError, systemError } from "#std";
 import { withAddresses } from "./addresses.ts";
@@ -25,7 +24,7 @@ import {
 } from "./host.ts";
 import { bareAddress, MANAGEMENT, memberName } from "./names.ts";
 import { LabProcesses, logFileOf, logTail, type ProcessState } from "./processes.ts";
-import { applyResources, endpoint, endpointName, labResources, profiles } from "./resources.ts";
+import { applyResources, endpoint, labResources, profiles } from "./resources.ts";
 import { networksOf } from "./spec-checks.ts";
 import type { LabHost, LabPeer, LabSpec, LabWorkload, Listen } from "./spec.ts";
 import { hostLink, memberLink, openLabStore, OWN_ADDRESS, storeEnvironment } from "./store.ts";
@@ -237,15 +236,13 @@ export class World {
     await this.processes.remove(name);
     await killAll(name);
     tryKill(Number(readPid(holderFile(name))));
-    const client = new Client(this.store);
     for (const one of this.workloads.filter(({ host: on }) => on === name)) {
-      await client.delete("WorkloadEndpoint", endpointName(one), { namespace: one.namespace });
       removeWorkloadWires(one);
       this.workloads.splice(this.workloads.indexOf(one), 1);
     }
     this.wires.removeStation(name);
-    await client.delete("Node", name);
-    await new Ipam(this.store).removeHost(name);
+    // Endpoints, addresses and blocks go with the Node.
+    await new Client(this.store).delete("Node", name);
     this.hosts.splice(this.hosts.indexOf(host), 1);
   }
 
