@@ -104,6 +104,18 @@ async function back(host: string, name: string): Promise<void> {
   assert.ok(took < 5000, `${name} of ${host} was back after ${Math.round(took)} ms`);
 }
 
+function hasRecovered(host: string): boolean {
+  try {
+    return ["bird", "bird6"].every((name) => {
+      const text = lab.exec(host, "birdc", "-s", `/run/calico/${name}.ctl`, "show", "status");
+      return text.includes("up and running") && !text.includes("recovery in progress");
+    });
+  } catch {
+    // It has not started yet.
+    return false;
+  }
+}
+
 test("margay node restarted: nothing is lost on flows old and new", async (t) => {
   await losesNothing(t, "margay node killed and started again on two hosts", async () => {
     for (const host of ["host-a", "host-b"]) {
@@ -115,6 +127,8 @@ test("margay node restarted: nothing is lost on flows old and new", async (t) =>
         const now = await pidOf(host, "felix");
         return now !== undefined && now !== felix;
       });
+      // A speaker that recovers is waited for by no other that does (RFC 4724 §4.1): one host at a time.
+      await until(`BIRD of ${host} has recovered`, () => hasRecovered(host));
     }
     await lab.asExpected();
   });
