@@ -32,6 +32,8 @@ export interface EtcdClientSettings extends TlsSettings {
 const DEFAULT_CALL_TIMEOUT_MS = 10_000;
 const DEFAULT_DIAL_TIMEOUT_MS = 5000;
 const DEFAULT_KEEPALIVE_MS = 10_000;
+/** Between the beginnings of dials to several endpoints. */
+const STAGGER_MS = 250;
 /** In place of a token where the cluster has authentication switched off. */
 const NO_TOKEN = "";
 
@@ -131,21 +133,57 @@ export class EtcdClient implements EtcdApi {
     }
   }
 
-  /** The active endpoint, connected; else the next one that answers; else the last one's error. */
+  /** An endpoint that is connected, and knows the user; else the last one's error. */
   private async connected(): Promise<EtcdEndpoint> {
     for (let attempt = 1; ; attempt++) {
-      const endpoint = this.endpoints[this.active];
-      if (endpoint === undefined || this.closed) throw closedError();
+      const endpoint = await this.reach();
+      if (this.credentials === undefined || this.token !== undefined) return endpoint;
       try {
-        await endpoint.connect();
-        if (this.credentials !== undefined && this.token === undefined) {
-          await this.authenticate(endpoint);
-        }
+        await this.authenticate(endpoint);
         return endpoint;
       } catch (error) {
         const failure = this.failed(endpoint, error);
         if (!failure.retryable || attempt >= this.endpoints.length) throw failure;
       }
+    }
+  }
+
+  /**
+   * The active endpoint, or that of the next ones which connects first, if it fails or takes long: a
+   * machine that is off refuses nothing, so to wait for it costs the whole time of a dial.
+   */
+  private async reach(): Promise<EtcdEndpoint> {
+    if (this.closed) throw closedError();
+    const order = [...this.endpoints.slice(this.active), ...this.endpoints.slice(0, this.active)];
+    const { promise, resolve, reject } = Promise.withResolvers<EtcdEndpoint>();
+    let started = 0;
+    let failures = 0;
+    let timer: NodeJS.Timeout | undefined;
+    const startNext = (): void => {
+      clearTimeout(timer);
+      const endpoint = order[started];
+      if (endpoint === undefined) return;
+      started++;
+      timer = setTimeout(startNext, STAGGER_MS);
+      endpoint.connect().then(
+        () => resolve(endpoint),
+        (error: unknown) => {
+          failures++;
+          if (failures === order.length) reject(toDatastoreError(error, endpoint.name));
+          else startNext();
+        },
+      );
+    };
+    startNext();
+    try {
+      const endpoint = await promise;
+      this.active = this.endpoints.indexOf(endpoint);
+      return endpoint;
+    } catch (error) {
+      throw this.closed ? closedError() : error;
+    } finally {
+      clearTimeout(timer);
+      started = order.length;
     }
   }
 

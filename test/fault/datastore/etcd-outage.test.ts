@@ -1,5 +1,7 @@
 /** The client of a real etcd that dies, comes back, hangs or moves. */
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer, type AddressInfo } from "node:net";
 import { describe, it } from "node:test";
 import { EtcdClient, EtcdDatastore } from "#datastore";
 import { EtcdServer } from "../../contract/datastore/etcd-server.ts";
@@ -45,6 +47,24 @@ describe("etcd outages", () => {
     await assert.rejects(store.get("/k/a"), hasCode("timeout"));
     await assert.rejects(watch.done, hasCode("unavailable"));
     server.thaw();
+    assert.equal((await store.get("/k/a")).kv?.value, "1");
+  });
+
+  it("a machine that is off costs a moment, not the time of a dial", async (t) => {
+    const server = await EtcdServer.start();
+    t.after(() => server.stop());
+    // Takes connections and never says a word, as a host does that is off behind a router.
+    const silent = createServer().listen(0, "127.0.0.1");
+    await once(silent, "listening");
+    t.after(() => silent.close());
+    const { port } = silent.address() as AddressInfo;
+    const endpoints = [`https://127.0.0.1:${port}`, server.endpoint];
+    const client = new EtcdClient({ endpoints, dialTimeoutMs: 4000 });
+    const store = new EtcdDatastore(client);
+    t.after(() => store.close());
+    const started = performance.now();
+    await store.put("/k/a", "1");
+    assert.ok(performance.now() - started < 2000, "the second was dialled meanwhile");
     assert.equal((await store.get("/k/a")).kv?.value, "1");
   });
 
