@@ -38,10 +38,10 @@ check: npm ## types, lint, format, dead code
 fmt: npm ## format in place
 	oxfmt src test bench scripts examples/driver
 
-test: deps-test .cache/kernel/initramfs ## all tests of the daily run (under 10 minutes on 2 cores)
+test: deps-test .cache/kernel/initramfs ## all tests of the daily run (under 15 minutes on 2 cores)
 	$(NODE) test/run.ts
 
-test-long: deps-test .cache/kernel/initramfs ## the same with more random cases and the slow faults (under 45 minutes)
+test-long: deps-test .cache/kernel/initramfs ## the same with more random cases and the slow faults (about an hour)
 	MARGAY_TEST_LONG=1 $(NODE) test/run.ts
 
 test-unit: npm ## the fast tiers only, no kernel, no servers

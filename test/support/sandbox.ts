@@ -34,7 +34,9 @@ export function runInSandbox<T>(
     PRIVATE_STATE,
     "sh",
     process.execPath,
+    // As bin/margay does.
     "--disable-warning=ExperimentalWarning",
+    "--max-semi-space-size=4",
     script,
     JSON.stringify(argument),
   ];
