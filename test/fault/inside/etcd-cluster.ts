@@ -57,16 +57,24 @@ class Ledger {
     this.#running = [this.#write(), this.#follow()];
   }
 
+  /**
+   * Compares and swaps, as all that writes objects does: a write that hung in a member and is done when
+   * that goes on, after later ones, must not count.
+   */
   async #write(): Promise<void> {
+    const [store] = this.#stores;
+    const revisions = new Map<string, number>();
     for (let n = 1; !this.#abort.signal.aborted; n++) {
       const key = `/ledger/k${n % KEYS}`;
       try {
-        await this.#stores[0].put(key, String(n));
+        const ifModRevision = revisions.get(key) ?? (await store.get(key)).kv?.modRevision ?? 0;
+        revisions.set(key, await store.put(key, String(n), { ifModRevision }));
         push(this.acknowledged, key, n);
         this.longestPauseMs = Math.max(this.longestPauseMs, performance.now() - this.lastMs);
         this.lastMs = performance.now();
       } catch (error) {
         if (!(error instanceof MargayError)) throw error;
+        revisions.delete(key);
         await delay(20);
       }
       await delay(5);

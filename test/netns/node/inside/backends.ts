@@ -106,6 +106,8 @@ async function byHand(): Promise<BackendsResult["byHand"]> {
   cpSync(join(MARGAY, "../../service"), home, { recursive: true, verbatimSymlinks: true });
   const more = { MARGAY, MARGAY_LOG_DIR: join(home, "log"), MARGAY_DATA_DIR: join(home, "store") };
   const store = spawn(MARGAY, ["datastore"], { env: { ...env, ...more }, stdio: "ignore" });
+  // Who comes first to an embedded store is its owner.
+  await until("the store answers", () => existsSync(join(home, "store/margay.sock")));
   execFileSync(MARGAY, ["node", "-startup"], {
     env: { ...env, ...more, WAIT_FOR_DATASTORE: "true" },
     stdio: "ignore",
