@@ -50,9 +50,9 @@ export class TcpPeer {
   }
 
   /** `from`: its own address. The other side must be a `TcpPeer` too. */
-  contact(address: string, port: number, from?: string): Promise<Contact> {
+  contact(address: string, port: number, from?: string, timeoutMs = 400): Promise<Contact> {
     const own = from === undefined ? {} : { from };
-    return this.#ask({ op: "connect", address, port, timeoutMs: 400, listens: true, ...own });
+    return this.#ask({ op: "connect", address, port, timeoutMs, listens: true, ...own });
   }
 
   /** Of one UDP packet: `refused` if ICMP says so, else `timeout`, since nobody answers. */
