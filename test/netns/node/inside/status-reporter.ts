@@ -52,17 +52,21 @@ async function scenario(): Promise<StatusReporterResult> {
   for (const number of [1, 2]) await hosts.startHost(number);
   const reporter = ["ip", "netns", "exec", hosts.namespace(1), MARGAY, "node", "-status-reporter"];
   hosts.spawn("reporter", [...reporter, "--run-dir", hosts.home(1)], { NODENAME: "host-1" });
-  await hosts.until("routes of both families are reported", () => {
-    const { routes, bgp } = status("all").status;
+  let reported = status("all");
+  let bird = "";
+  // A report is up to a second old, in which confd may have reconfigured BIRD once more.
+  await hosts.until("routes of both families are reported, and the last configuration", () => {
+    bird = hosts.birdc(1, "bird", "show status");
+    reported = status("all");
+    const { routes, bgp, agent } = reported.status;
     const text = JSON.stringify(routes ?? {});
     return (
       text.includes('"10.65.2.0/26"') &&
       text.includes('"fd65::2:0/122"') &&
-      bgp["numberEstablishedV6"] === 1
+      bgp["numberEstablishedV6"] === 1 &&
+      bird.includes(`Last reconfiguration on ${agent.birdV4["lastReconfigurationTime"]}`)
     );
   });
-  const reported = status("all");
-  const bird = hosts.birdc(1, "bird", "show status");
   const agentOnly = status("agent");
   const nodeStatus = ["node", "status", "--run-dir", hosts.home(1)];
   const table = hosts.margay(1, ...nodeStatus);
