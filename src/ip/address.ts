@@ -30,6 +30,7 @@ export function byteLength(family: IpFamily): 4 | 16 {
   return family === 4 ? 4 : 16;
 }
 
+/** From words, of which IPv4 has the first alone. */
 export function makeIp(family: IpFamily, w0: number, w1 = 0, w2 = 0, w3 = 0): Ip {
   return { family, w0: w0 | 0, w1: w1 | 0, w2: w2 | 0, w3: w3 | 0 } as Ip;
 }

@@ -7,6 +7,7 @@ export {
   formatIp,
   ipBytes,
   ipFromBytes,
+  makeIp,
   parseIp,
   tryParseIp,
   writeIp,

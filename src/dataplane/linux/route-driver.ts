@@ -21,18 +21,28 @@ import {
   RTPROT_KERNEL,
   RTPROT_RA,
   type Link,
+  type NetlinkRefusal,
   type Route,
   type RouteChange,
   type RouteKernel,
 } from "#netlink";
-import { MultiMap } from "#std";
+import { bug } from "#std";
 import { isWorkloadInterface, type LinuxDataplaneConfig } from "./config.ts";
 import { NOTHING_DONE, type DriverResult } from "./driver.ts";
 import { sameIp } from "./interfaces.ts";
-import { choose, obtainSlot, RouteTable, type RouteClass, type Slot } from "./route-table.ts";
+import {
+  choose,
+  obtainSlot,
+  RouteTable,
+  SlotsByOif,
+  type RouteClass,
+  type Slot,
+} from "./route-table.ts";
 import { IPIP_DEVICE, TUNNEL_DEVICES } from "./tunnels/names.ts";
 
 const FOREIGN_GRACE_MS = 10_000;
+/** What is made for a write is garbage after it: better a little often than much of it alive at once. */
+const SLOTS_PER_WRITE = 1000;
 const IPV6_LINK_LOCAL_W0 = 0xfe80;
 
 export interface RouteDriverOptions {
@@ -49,11 +59,13 @@ export interface RouteDriverOptions {
 export class RouteDriver {
   readonly #options: RouteDriverOptions;
   readonly #table = new RouteTable();
+  /** Slots of which something must be written, and some of which nothing has to be any more. */
+  #queue: Slot[] = [];
   /** Slots whose desired route is not in the kernel, or not like this. */
-  readonly #pendingUpdates = new Set<Slot>();
+  #updates = 0;
   /** Slots whose actual route is not desired. */
-  readonly #pendingDeletions = new Set<Slot>();
-  readonly #actualByOif = new MultiMap<number, Slot>();
+  #deletions = 0;
+  readonly #actualByOif = new SlotsByOif();
   #actualCount = 0;
   #round = 0;
   /** When others' routes that must go were first seen. */
@@ -130,13 +142,26 @@ export class RouteDriver {
     if (desired !== undefined) pending = right ? "nothing" : "update";
     else if (actual !== undefined) pending = "deletion";
     if (pending !== slot.pending) {
-      if (slot.pending === "update") this.#pendingUpdates.delete(slot);
-      else if (slot.pending === "deletion") this.#pendingDeletions.delete(slot);
-      if (pending === "update") this.#pendingUpdates.add(slot);
-      else if (pending === "deletion") this.#pendingDeletions.add(slot);
+      this.#updates += Number(pending === "update") - Number(slot.pending === "update");
+      this.#deletions += Number(pending === "deletion") - Number(slot.pending === "deletion");
       slot.pending = pending;
+      if (pending !== "nothing") this.#enqueue(slot);
+      else if (this.#updates + this.#deletions === 0) this.#takeQueue();
     }
     if (desired === undefined && actual === undefined) this.#table.prune(slot.destination);
+  }
+
+  #enqueue(slot: Slot): void {
+    if (slot.queued) return;
+    slot.queued = true;
+    this.#queue.push(slot);
+  }
+
+  #takeQueue(): readonly Slot[] {
+    const queue = this.#queue;
+    this.#queue = [];
+    for (const slot of queue) slot.queued = false;
+    return queue;
   }
 
   /** A route came, was replaced or went, by another's hand. */
@@ -186,16 +211,17 @@ export class RouteDriver {
 
   /** Something can be written now. */
   get dirty(): boolean {
-    if (this.#pendingUpdates.size > 0) return true;
-    for (const slot of this.#pendingDeletions) if (this.#mayDelete(slot)) return true;
-    return false;
+    if (this.#updates > 0) return true;
+    if (this.#deletions === 0) return false;
+    return this.#queue.some((slot) => slot.pending === "deletion" && this.#mayDelete(slot));
   }
 
   /** Milliseconds until a route of others may be removed; undefined: none waits. */
   graceLeftMs(): number | undefined {
     let left: number | undefined;
-    for (const slot of this.#pendingDeletions) {
-      const since = this.#foreignSinceMs.get(slot);
+    if (this.#deletions === 0) return undefined;
+    for (const slot of this.#queue) {
+      const since = slot.pending === "deletion" ? this.#foreignSinceMs.get(slot) : undefined;
       if (since === undefined) continue;
       const ms = Math.max(0, since + FOREIGN_GRACE_MS - this.#options.nowMs());
       left = Math.min(left ?? ms, ms);
@@ -204,65 +230,78 @@ export class RouteDriver {
   }
 
   apply(): DriverResult {
-    if (this.#pendingUpdates.size === 0 && this.#pendingDeletions.size === 0) return NOTHING_DONE;
-    const changes: (RouteChange & { readonly route: Route })[] = [];
-    const slots: Slot[] = [];
-    for (const slot of this.#pendingUpdates) {
-      if (slot.desired === undefined) continue;
-      changes.push({ kind: "replaceRoute", route: slot.desired });
-      slots.push(slot);
+    if (this.#queue.length === 0) return NOTHING_DONE;
+    const queue = this.#takeQueue();
+    try {
+      return this.#writeAll(queue);
+    } finally {
+      // What was not written, or has to wait, comes again.
+      for (const slot of queue) if (slot.pending !== "nothing") this.#enqueue(slot);
     }
-    for (const slot of this.#pendingDeletions) {
-      if (slot.actual === undefined || !this.#mayDelete(slot)) continue;
-      if (!this.#isOurs(slot.actual)) {
-        // Its interface was renamed since: none of ours any more.
-        this.#setAbsent(slot);
-        continue;
-      }
-      changes.push({ kind: "deleteRoute", route: slot.actual });
-      slots.push(slot);
-    }
-    if (changes.length === 0) return NOTHING_DONE;
-    return this.#write(changes, slots);
   }
 
-  #write(
-    changes: readonly (RouteChange & { readonly route: Route })[],
-    slots: readonly Slot[],
-  ): DriverResult {
-    const refusals = this.#options.kernel.write(changes);
+  #writeAll(queue: readonly Slot[]): DriverResult {
+    const slots = queue.filter((slot) => slot.pending === "update");
+    for (const slot of queue) {
+      if (slot.pending !== "deletion" || slot.actual === undefined) continue;
+      if (!this.#mayDelete(slot)) continue;
+      if (this.#isOurs(slot.actual)) slots.push(slot);
+      // Its interface was renamed since: none of ours any more.
+      else this.#setAbsent(slot);
+    }
+    if (slots.length === 0) return NOTHING_DONE;
     const errors: Error[] = [];
-    let vanished = 0;
-    for (let index = 0; index < changes.length; index++) {
-      const { kind, route } = changes[index] ?? {};
+    let writes = 0;
+    for (let start = 0; start < slots.length; start += SLOTS_PER_WRITE) {
+      writes += this.#write(slots.slice(start, start + SLOTS_PER_WRITE), errors);
+    }
+    return { writes, errors };
+  }
+
+  /** Returns how many were written. */
+  #write(slots: readonly Slot[], errors: Error[]): number {
+    const changes = slots.map(changeOf);
+    const refusals = this.#options.kernel.write(changes);
+    let writes = 0;
+    for (let index = 0; index < slots.length; index++) {
       const slot = slots[index];
-      if (slot === undefined || route === undefined) continue;
-      const refusal = refusals.get(index);
-      if (kind === "replaceRoute" && refusal?.errno === "ENODEV") {
-        // Its interface is gone: a notification is on its way.
-        vanished++;
-        continue;
-      }
-      const gone = kind === "deleteRoute" && refusal?.errno === "ESRCH";
-      if (refusal !== undefined && !gone) {
-        const verb = kind === "replaceRoute" ? "set" : "delete";
-        const error = refusalError(`${verb} route ${formatCidr(route.dst)}`, refusal);
-        errors.push(error);
-        if (kind === "replaceRoute") this.#setProblem(route.dst, error.message);
-      } else if (kind === "replaceRoute") {
-        this.#setProblem(route.dst, undefined);
-        this.#setPresent(route, slot);
-      } else {
-        this.#setAbsent(slot);
-        if (slot.destination.wanted === undefined) this.#options.onStale(route.dst);
-      }
+      const change = changes[index];
+      if (slot === undefined || change === undefined) continue;
+      const error = this.#settle(slot, change, refusals.get(index));
+      if (error === undefined) writes++;
+      else if (error !== "vanished") errors.push(error);
     }
     for (const { destination, actual, desired } of slots) {
       // What others have there may not be deleted yet, but is not there any more.
       const several = destination.slot?.next !== undefined;
       if (several && actual !== undefined && actual === desired) this.#displace(actual);
     }
-    return { writes: changes.length - errors.length - vanished, errors };
+    return writes;
+  }
+
+  /** Notes what became of a change. `vanished`: its interface is gone, a notification is on its way. */
+  #settle(
+    slot: Slot,
+    { kind, route }: SlotChange,
+    refusal: NetlinkRefusal | undefined,
+  ): Error | "vanished" | undefined {
+    const replaces = kind === "replaceRoute";
+    if (replaces && refusal?.errno === "ENODEV") return "vanished";
+    const gone = !replaces && refusal?.errno === "ESRCH";
+    if (refusal !== undefined && !gone) {
+      const verb = replaces ? "set" : "delete";
+      const error = refusalError(`${verb} route ${formatCidr(route.dst)}`, refusal);
+      if (replaces) this.#setProblem(route.dst, error.message);
+      return error;
+    }
+    if (replaces) {
+      this.#setProblem(route.dst, undefined);
+      this.#setPresent(route, slot);
+    } else {
+      this.#setAbsent(slot);
+      if (slot.destination.wanted === undefined) this.#options.onStale(route.dst);
+    }
+    return undefined;
   }
 
   #setProblem(dst: Cidr, problem: string | undefined): void {
@@ -278,7 +317,7 @@ export class RouteDriver {
     const slot = known ?? obtainSlot(this.#table.obtain(route.dst), route);
     if (slot.actual === undefined) {
       this.#actualCount++;
-      if (route.oif !== undefined) this.#actualByOif.add(route.oif, slot);
+      if (route.oif !== undefined) this.#actualByOif.add(slot);
     }
     slot.actual = route;
     slot.round = this.#round;
@@ -292,7 +331,7 @@ export class RouteDriver {
   #setAbsent(slot: Slot): void {
     if (slot.actual === undefined) return;
     this.#actualCount--;
-    if (slot.actual.oif !== undefined) this.#actualByOif.delete(slot.actual.oif, slot);
+    if (slot.actual.oif !== undefined) this.#actualByOif.delete(slot);
     slot.actual = undefined;
     this.#foreignSinceMs.delete(slot);
     this.#compare(slot);
@@ -318,6 +357,15 @@ export class RouteDriver {
     if (!config.removeExternalRoutes && route.protocol !== config.routeProtocol) return false;
     return isWorkloadInterface(config, name);
   }
+}
+
+type SlotChange = RouteChange & { readonly route: Route };
+
+/** Of a slot with something to be written. */
+function changeOf({ desired, actual }: Slot): SlotChange {
+  if (desired !== undefined) return { kind: "replaceRoute", route: desired };
+  if (actual === undefined) throw bug("a route that is neither wanted nor there was to be written");
+  return { kind: "deleteRoute", route: actual };
 }
 
 const OUR_TYPES: ReadonlySet<number> = new Set([RTN_UNICAST, RTN_LOCAL, RTN_BLACKHOLE]);

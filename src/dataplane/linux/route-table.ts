@@ -57,9 +57,15 @@ export interface Slot {
   actual: Route | undefined;
   /** What must be written. */
   pending: "nothing" | "update" | "deletion";
+  /** In the list of what may have to be written. */
+  queued: boolean;
   /** The resync that saw the actual route last. */
   round: number;
+  /** The destination's. */
   next: Slot | undefined;
+  /** With an actual route through the same interface. */
+  oifBefore: Slot | undefined;
+  oifAfter: Slot | undefined;
 }
 
 export class RouteTable {
@@ -107,6 +113,40 @@ export class RouteTable {
   }
 }
 
+/**
+ * Slots with an actual route, by interface: linked through the slots themselves, since a set of tens of
+ * thousands costs more than all else that is done with a route.
+ */
+export class SlotsByOif {
+  readonly #first = new Map<number, Slot>();
+
+  /** It must not be in yet. */
+  add(slot: Slot): void {
+    const first = this.#first.get(slot.oif);
+    slot.oifAfter = first;
+    if (first !== undefined) first.oifBefore = slot;
+    this.#first.set(slot.oif, slot);
+  }
+
+  /** It must be in. */
+  delete(slot: Slot): void {
+    const { oifBefore, oifAfter } = slot;
+    if (oifAfter !== undefined) oifAfter.oifBefore = oifBefore;
+    if (oifBefore !== undefined) oifBefore.oifAfter = oifAfter;
+    else if (oifAfter !== undefined) this.#first.set(slot.oif, oifAfter);
+    else this.#first.delete(slot.oif);
+    slot.oifBefore = undefined;
+    slot.oifAfter = undefined;
+  }
+
+  /** A copy. */
+  get(oif: number): readonly Slot[] {
+    const slots: Slot[] = [];
+    for (let slot = this.#first.get(oif); slot; slot = slot.oifAfter) slots.push(slot);
+    return slots;
+  }
+}
+
 /** The route of this class; undefined: none. */
 export function choose(
   destination: Destination,
@@ -132,8 +172,11 @@ export function obtainSlot(destination: Destination, route: Route): Slot {
     desired: undefined,
     actual: undefined,
     pending: "nothing",
+    queued: false,
     round: 0,
     next: destination.slot,
+    oifBefore: undefined,
+    oifAfter: undefined,
   };
   destination.slot = slot;
   return slot;
