@@ -165,3 +165,22 @@ test("what another program left on our devices goes, after a while, and elsewher
     ["10.68.0.0/26", "10.69.0.0/26"],
   );
 });
+
+test("a write that breaks off leaves nothing out the next time", () => {
+  const world = makeWorld();
+  const { driver, kernel } = world;
+  driver.resync(() => {});
+  driver.set("no-encap", parseCidr("10.65.0.0/26"), routeOf(world, "no-encap", "10.65.0.0/26"));
+  driver.apply();
+  driver.set("no-encap", parseCidr("10.65.0.0/26"), undefined);
+  driver.set("no-encap", parseCidr("10.66.0.0/26"), routeOf(world, "no-encap", "10.66.0.0/26"));
+  const write = kernel.write.bind(kernel);
+  kernel.write = () => {
+    throw new Error("the kernel did not answer");
+  };
+  assert.throws(() => driver.apply(), /did not answer/);
+  assert.equal(driver.dirty, true);
+  kernel.write = write;
+  assert.deepEqual(driver.apply(), { writes: 2, errors: [] });
+  assert.deepEqual(held(world), [`10.66.0.0/26 ${RTN_UNICAST} ${world.index("eth0")}`]);
+});
