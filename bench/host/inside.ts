@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } fro
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { inspect } from "node:util";
 import { openDatastore, type Datastore } from "#datastore";
 import { NETLINK_NETFILTER, NetlinkSocket } from "#netlink";
 import { sets } from "../../src/dataplane/linux/nft/names.ts";
@@ -53,6 +54,9 @@ try {
   const result = await scenario();
   writeSync(1, JSON.stringify(result));
   process.exitCode = 0;
+} catch (error) {
+  writeSync(2, inspect(error));
+  process.exitCode = 1;
 } finally {
   rmSync(dir, { recursive: true, force: true });
   // Process 1 of its namespace: nothing that was started outlives it.
@@ -180,7 +184,7 @@ async function kernelElement(): Promise<number> {
     await settle(90);
     const batch = new NftBatch("inet", TABLE);
     const key = String.fromCharCode(i + 1).repeat(layout.keyLen);
-    batch.addElements(set.name, layout, [[key, ""]], false);
+    Array.from(batch.addElements(set.name, layout, [[key, ""]], false));
     const bytes = batch.whole(reader.generation());
     const at = nowNs();
     const { refusals } = socket.transactBatch(bytes, batch.items.length);
