@@ -29,10 +29,11 @@ const FEW_LABELS = 4;
 
 /**
  * What lies in one place: most hold one thing, for which a set would be a big box; and to find a thing
- * in a list costs less than a set's memory, until the list is long.
+ * in a list costs less than a set's memory, until the list is long. A long list becomes a set when
+ * something is first taken out: to put things in one by one, as at the start, a list is quicker.
  */
 export type Place<T extends object> = T | T[] | Set<T>;
-const LONGEST_LIST = 512;
+const LONGEST_SEARCHED = 512;
 
 interface SelectorShelf<F extends object> {
   readonly byValue: Map<string, Place<F>>;
@@ -252,7 +253,7 @@ export function putIn<T extends object>(place: Place<T> | undefined, one: T): Pl
   if (!Array.isArray(place)) return [place, one];
   if (place[place.length - 1] === one) return place;
   place.push(one);
-  return place.length > LONGEST_LIST ? new Set(place) : place;
+  return place;
 }
 
 /** What is in the place then; undefined: nothing. */
@@ -262,6 +263,11 @@ export function takeOut<T extends object>(
 ): Place<T> | undefined {
   if (place instanceof Set) return place.delete(one) && place.size === 0 ? undefined : place;
   if (!Array.isArray(place)) return place === one ? undefined : place;
+  if (place.length > LONGEST_SEARCHED) {
+    const set = new Set(place);
+    set.delete(one);
+    return set;
+  }
   const at = place.indexOf(one);
   const last = at < 0 ? undefined : place.pop();
   if (last !== undefined && last !== one) place[at] = last;
@@ -281,7 +287,10 @@ function putInto<T extends object>(shelf: Map<string, Place<T>>, value: string, 
 
 function takeFrom<T extends object>(shelf: Map<string, Place<T>>, value: string, one: T): void {
   const place = shelf.get(value);
-  if (place !== undefined && takeOut(place, one) === undefined) shelf.delete(value);
+  if (place === undefined) return;
+  const after = takeOut(place, one);
+  if (after === undefined) shelf.delete(value);
+  else if (after !== place) shelf.set(value, after);
 }
 
 function* flatten<T extends object>(
