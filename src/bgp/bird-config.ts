@@ -13,7 +13,7 @@ import {
 import type { BgpModel, FamilyModel, Peer } from "./types.ts";
 
 /** Routing protocol of what our agent programs, in the kernel's route messages. */
-const FELIX_PROTOCOL = 80;
+export const FELIX_PROTOCOL = 80;
 /** Of a route's metric: behind whatever else has the same prefix. */
 const BLACKHOLE_METRIC = 65_535;
 

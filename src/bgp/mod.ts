@@ -3,3 +3,4 @@ export { birdConfig } from "./bird-config.ts";
 export { bgpModel, type BgpOptions } from "./model.ts";
 export { bgpPrefixes, BgpState } from "./state.ts";
 export type { BgpModel, FamilyModel, Peer } from "./types.ts";
+export { whyWithheld, type TableRoute } from "./withheld.ts";

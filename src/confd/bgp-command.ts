@@ -4,10 +4,11 @@ import { bgpModel, birdConfig, type BgpModel, type BgpState } from "#bgp";
 import { connect, readManifests } from "#ctl";
 import { resourcePath } from "#resource";
 import { inputError, MargayError, messageOf } from "#std";
-import { bgpSessions, peerRoutes, type Session } from "./birdc.ts";
+import { bgpSessions, type Session } from "./birdc.ts";
 import { modelOptions, nodeName, withNodeFlags, type NodeFlags } from "./command.ts";
 import { compareModels, diffText } from "./diff.ts";
 import { readState } from "./follow.ts";
+import { peerReport, reportText } from "./peer-routes.ts";
 import { modelText, publicModel, type SessionsByFamily } from "./show.ts";
 import { socketOf } from "./target.ts";
 
@@ -17,7 +18,7 @@ Examples:
   margay bgp show --node host-b -o json    another node, as the datastore has it
   margay bgp diff -f peer.yaml             what applying the file would do to this node
   margay bgp diff --delete -f peer.yaml    what deleting it would do
-  margay bgp routes Mesh_10_0_0_2          what is announced to a peer, and what is held back
+  margay bgp routes 10.0.0.2               what is announced to a peer; what is not, and why
 
 Passwords are never shown. Exit code of diff: 0 nothing would change, 1 something, 2 an error.`;
 
@@ -57,8 +58,8 @@ export async function bgpCommand(argv: readonly string[]): Promise<number> {
       command = "diff";
       code = await diff(flags);
     });
-  add("routes", "Routes that a peer is told, and those that it is not")
-    .argument("<peer>", "the peer's name as show has it")
+  add("routes", "Routes that a peer is told, and those that it is not, with the reason")
+    .argument("<peer>", "the peer's name as show has it, or its address")
     .action(async (peer: string, flags: Flags) => {
       command = "routes";
       code = await routes(peer, flags);
@@ -130,25 +131,23 @@ function textDiff(before: BgpModel, after: BgpModel, family: 4 | 6): string {
 }
 
 async function routes(peer: string, flags: Flags): Promise<number> {
-  if (!/^\w{1,64}$/.test(peer)) {
-    throw inputError("no-such-peer", `${JSON.stringify(peer)} is no name of a peer`);
-  }
+  const known: string[] = [];
   for (const family of [4, 6] as const) {
     const socket = socketOf(flags.runDir, family);
     const sessions = await bgpSessions(socket).catch(() => []);
-    if (!sessions.some(({ name }) => name === peer)) continue;
-    const announced = await peerRoutes(socket, peer, "export");
-    const withheld = await peerRoutes(socket, peer, "noexport");
-    print(flags, () => routesText(announced, withheld), { announced, withheld });
+    known.push(...sessions.map(({ name }) => name));
+    const session = sessions.find(({ name, neighbor }) => name === peer || neighbor === peer);
+    if (session === undefined) continue;
+    const model = bgpModel(await stateFor(flags), modelOptions(flags, process.env));
+    const report = await peerReport(socket, session, model, model.families[family]);
+    print(flags, () => reportText(report), report);
     return 0;
   }
-  throw inputError("no-such-peer", `no BIRD in ${flags.runDir} has a session ${peer}`);
-}
-
-function routesText(announced: readonly string[], withheld: readonly string[]): string {
-  const part = (title: string, lines: readonly string[]): string =>
-    `${title}:\n${lines.map((line) => `  ${line}\n`).join("") || "  none\n"}`;
-  return part("announced", announced) + part("held back by the export filter", withheld);
+  const there = known.length === 0 ? "no BIRD answers" : `there are: ${known.join(", ")}`;
+  throw inputError(
+    "no-such-peer",
+    `no session ${JSON.stringify(peer)} in ${flags.runDir}; ${there}`,
+  );
 }
 
 async function liveSessions({ runDir }: Flags): Promise<SessionsByFamily> {

@@ -144,13 +144,3 @@ function sinceAndInfo(words: readonly string[]): { since: string; info: string }
   const count = dated ? 2 : 1;
   return { since: words.slice(0, count).join(" "), info: words.slice(count).join(" ") };
 }
-
-/** Routes of the table that go to a peer, or that its export filter holds back. */
-export async function peerRoutes(
-  socketPath: string,
-  protocol: string,
-  which: "export" | "noexport",
-): Promise<string[]> {
-  const lines = await birdCommand(socketPath, `show route ${which} ${protocol}`);
-  return lines.filter(({ code }) => code === 1007).map(({ text }) => text);
-}

@@ -1,5 +1,13 @@
 /** What a BIRD 2 process says of itself, as CalicoNodeStatus reports it. */
-import { bgpSessions, birdCommand, type ReplyLine, type Session } from "#confd";
+import {
+  bgpSessions,
+  birdCommand,
+  birdRoutes,
+  type BirdRoute,
+  type ReplyLine,
+  type Session,
+} from "#confd";
+import { unreachable } from "#std";
 
 export interface AgentStatus {
   readonly state: "Ready" | "NotReady";
@@ -40,10 +48,6 @@ const PEER_TYPES: readonly (readonly [prefix: string, type: PeerType, kind: stri
   ["Local_Workload_", "NodePeer", "local workload"],
 ];
 
-const ROUTE_LINE =
-  /^(\S+)?\s+(?:unicast|blackhole|unreachable|prohibit) \[(\S+) [^\]]*?(?: from (\S+))?\] (\*)?/;
-const NEXT_HOP = /^\s+(?:via (\S+) on|dev) (\S+)/;
-
 /** `NotReady` when no BIRD answers. */
 export async function readAgent(socketPath: string): Promise<AgentStatus> {
   let lines: readonly ReplyLine[];
@@ -77,55 +81,46 @@ export async function readPeers(socketPath: string): Promise<PeerStatus[]> {
 /** Empty when no BIRD answers. */
 export async function readRoutes(socketPath: string): Promise<RouteStatus[]> {
   try {
-    const [sessions, lines] = await Promise.all([
-      bgpSessions(socketPath),
-      birdCommand(socketPath, "show route"),
-    ]);
+    const [sessions, routes] = await Promise.all([bgpSessions(socketPath), birdRoutes(socketPath)]);
     const peers = new Map(sessions.map(({ name, neighbor }) => [name, neighbor]));
-    return routesOf(
-      lines.map(({ text }) => text),
-      peers,
-    );
+    return routes.map((route) => statusOf(route, peers));
   } catch {
     return [];
   }
 }
 
-/** A line for each route, its next hops on lines after it; a second route to a place leaves the place out. */
-export function routesOf(
-  lines: readonly string[],
-  peers: ReadonlyMap<string, string>,
-): RouteStatus[] {
-  const routes: { -readonly [K in keyof RouteStatus]: RouteStatus[K] }[] = [];
-  for (const line of lines) {
-    const route = routes.at(-1);
-    const [found, destination = route?.destination, protocol = "", , best] =
-      ROUTE_LINE.exec(line) ?? [];
-    if (found !== undefined && destination !== undefined) {
-      const learnedFrom = sourceOf(protocol, peers);
-      routes.push({ type: best === undefined ? "RIB" : "FIB", destination, learnedFrom });
-      continue;
-    }
-    const [hop, gateway, device] = NEXT_HOP.exec(line) ?? [];
-    // Of several next hops the first is named.
-    if (hop === undefined || route === undefined || route.interface !== undefined) continue;
-    if (gateway !== undefined) route.gateway = gateway;
-    if (device !== undefined) route.interface = device;
-  }
-  return routes;
+export function statusOf(route: BirdRoute, peers: ReadonlyMap<string, string>): RouteStatus {
+  const { destination, gateway, interface: device } = route;
+  return {
+    type: route.best ? "FIB" : "RIB",
+    destination,
+    ...(gateway === undefined ? {} : { gateway }),
+    ...(device === undefined ? {} : { interface: device }),
+    learnedFrom: sourceOf(route, peers),
+  };
 }
 
 function sourceOf(
-  protocol: string,
+  { protocol, kind }: BirdRoute,
   peers: ReadonlyMap<string, string>,
 ): RouteStatus["learnedFrom"] {
-  const type = peerTypeOf(protocol);
   const peerIP = peers.get(protocol);
   const peer = peerIP === undefined ? {} : { peerIP };
-  if (type === "NodeMesh") return { sourceType: "NodeMesh", ...peer };
-  if (type !== undefined) return { sourceType: "BGPPeer", ...peer };
-  if (protocol.startsWith("kernel")) return { sourceType: "Kernel" };
-  return { sourceType: protocol.startsWith("direct") ? "Direct" : "Static" };
+  switch (kind) {
+    case "bgp":
+      return {
+        sourceType: peerTypeOf(protocol) === "NodeMesh" ? "NodeMesh" : "BGPPeer",
+        ...peer,
+      };
+    case "kernel":
+      return { sourceType: "Kernel" };
+    case "device":
+      return { sourceType: "Direct" };
+    case "static":
+      return { sourceType: "Static" };
+    default:
+      return unreachable(kind);
+  }
 }
 
 /** As `calicoctl node status` names it. */

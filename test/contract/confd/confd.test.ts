@@ -16,7 +16,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
-import { bgpSessions, birdCommand, peerRoutes } from "../../../src/confd/birdc.ts";
+import { birdRoutes } from "../../../src/confd/bird-routes.ts";
+import { bgpSessions, birdCommand } from "../../../src/confd/birdc.ts";
 import { compareModels } from "../../../src/confd/diff.ts";
 import { secretsIn } from "../../../src/confd/secrets.ts";
 import { ConfdService } from "../../../src/confd/service.ts";
@@ -72,8 +73,21 @@ test("control socket: replies of several lines, in pieces", async (t) => {
       "0000 ",
       "",
     ].join("\n"),
-    "show route export Mesh_10_0_0_2":
-      "1007-Table master4:\n 10.65.0.0/26 blackhole [blocks] * (200)\n0000 \n",
+    "show route export Mesh_10_0_0_2 all": [
+      "1007-Table master4:",
+      " 10.65.0.0/26         unicast [kernel1 10:20:30.123] * (10)",
+      " \tvia 10.0.0.2 on eth0 onlink",
+      " \tvia 10.0.0.3 on eth1",
+      "1008-\tType: inherit univ",
+      "1012-\tKernel.source: 80",
+      " \tKernel.metric: 1024",
+      " \tBGP.local_pref: 100",
+      " \tBGP.as_path: 64900 1",
+      " \tBGP.community: (1,2) (3,4)",
+      " \tBGP.large_community: (1, 2, 3)",
+      "0000 ",
+      "",
+    ].join("\n"),
   });
   const path = join(dir, "bird.ctl");
   assert.deepEqual(await bgpSessions(path), [
@@ -98,9 +112,21 @@ test("control socket: replies of several lines, in pieces", async (t) => {
       exported: 0,
     },
   ]);
-  assert.deepEqual(await peerRoutes(path, "Mesh_10_0_0_2", "export"), [
-    "Table master4:",
-    "10.65.0.0/26 blackhole [blocks] * (200)",
+  assert.deepEqual(await birdRoutes(path, "export Mesh_10_0_0_2"), [
+    {
+      destination: "10.65.0.0/26",
+      protocol: "kernel1",
+      since: "10:20:30.123",
+      kind: "kernel",
+      best: true,
+      gateway: "10.0.0.2",
+      interface: "eth0",
+      kernelSource: 80,
+      kernelMetric: 1024,
+      localPref: 100,
+      asPath: [64_900, 1],
+      communities: ["1:2", "3:4", "1:2:3"],
+    },
   ]);
 });
 

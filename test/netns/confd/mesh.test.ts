@@ -52,7 +52,16 @@ test("three hosts with BIRD: a mesh, its changes and its faults", async (t) => {
   await t.test("margay bgp shows sessions and routes", () => {
     assert.match(result.show, /^Mesh_10_0_0_1 +64512 +iBGP +mesh, host-1 .*Established since/m);
     assert.match(result.show, /^announced: 10\.65\.2\.0\/26 \(block of this node\)$/m);
-    assert.match(result.routesOut, /^announced:\n(?: .*\n)* {2}10\.65\.2\.0\/26 +blackhole/);
+    const [head = "", announced = "", withheld = ""] = result.routesOut.split("\n\n");
+    assert.match(head, /^Mesh_10_0_0_1, 10\.0\.0\.1: Established/);
+    assert.match(announced, /^announced:\n(?:.*\n)*10\.65\.2\.0\/26 +- +blocks/);
+    assert.match(withheld, /^10\.0\.0\.0\/24 +dev eth0 +direct1 +outside of every IPPool/m);
+    assert.match(
+      withheld,
+      /^10\.65\.1\.0\/26 +via 10\.0\.0\.1 dev eth0 +Mesh_10_0_0_1 +the peer told it/m,
+    );
+    assert.match(withheld, /^10\.65\.3\.0\/26 .* from iBGP to iBGP only a route reflector/m);
+    assert.doesNotMatch(withheld, /the export filter/);
   });
   t.diagnostic(
     `sessions ${Math.round(result.establishedMs)} ms, a change at the peer ${Math.round(result.communityMs)} ms`,

@@ -1,7 +1,8 @@
 /** What `show route` of BIRD 2.0.12 prints, as CalicoNodeStatus has it. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { routesOf } from "../../../src/node/bird-status.ts";
+import { parseRoutes } from "../../../src/confd/bird-routes.ts";
+import { statusOf } from "../../../src/node/bird-status.ts";
 
 const LINES = `Table master4:
 10.65.0.0/26         blackhole [static1 11:58:06.524] * (200)
@@ -23,7 +24,8 @@ test("routes by place, source and next hop", () => {
   ]);
   const peer = (peerIP: string) => ({ sourceType: "BGPPeer", peerIP });
   const fib = "FIB";
-  assert.deepEqual(routesOf(LINES, peers), [
+  const routes = parseRoutes(LINES).map((route) => statusOf(route, peers));
+  assert.deepEqual(routes, [
     { type: fib, destination: "10.65.0.0/26", learnedFrom: { sourceType: "Static" } },
     { type: fib, destination: "10.68.0.0/24", learnedFrom: { sourceType: "Static" } },
     {

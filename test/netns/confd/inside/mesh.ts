@@ -92,7 +92,7 @@ async function scenario(): Promise<MeshResult> {
 
   const reload = await reloading();
   const show = hosts.margay(2, "bgp", "show", "--run-dir", hosts.home(2));
-  const routesOut = hosts.margay(2, "bgp", "routes", "Mesh_10_0_0_1", "--run-dir", hosts.home(2));
+  const routesOut = hosts.margay(2, "bgp", "routes", "10.0.0.1", "--run-dir", hosts.home(2));
   return {
     establishedMs,
     mode: statSync(join(hosts.home(1), "config", "bird.cfg")).mode & 0o777,
