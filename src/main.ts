@@ -153,6 +153,7 @@ async function main(argv: readonly string[]): Promise<number> {
   switch (name) {
     case "--version":
     case "-V":
+    case "-v":
     case "version":
       process.stdout.write(`margay ${version()}\n`);
       return 0;

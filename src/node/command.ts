@@ -4,7 +4,7 @@ import { datastoreSettings, Client } from "#ctl";
 import { openDatastore } from "#datastore";
 import { configureLogging, flushLogs, logLevelOf, logger } from "#log";
 import { parseDuration } from "#resource";
-import { MargayError, messageOf } from "#std";
+import { didYouMean, MargayError, messageOf } from "#std";
 import { directoryOption } from "./directories.ts";
 import { MODES, PROBES, runServices, type Flags, type Mode, type Probe } from "./modes.ts";
 import { nodeSettings } from "./settings.ts";
@@ -50,7 +50,19 @@ export async function nodeCommand(argv: readonly string[]): Promise<number> {
   const at = argv.findIndex((argument) => Object.hasOwn(PROGRAMS, withTwoDashes(argument)));
   const program = PROGRAMS[withTwoDashes(argv[at] ?? "")];
   if (program !== undefined) return await (await program())(argv.toSpliced(at, 1));
+  if (/^[a-z]/.test(first)) return noSuchCommand(first);
   return await runByFlag(argv);
+}
+
+function noSuchCommand(name: string): number {
+  const flags = [...Object.keys(MODES), ...PROBES, "shutdown", "felix", "confd"];
+  const meant = didYouMean(name, [...Object.keys(COMMANDS), ...flags]);
+  const guess = flags.includes(meant ?? "") ? `-${meant}` : meant;
+  process.stderr.write(
+    `margay node: no command ${JSON.stringify(name)}${guess === undefined ? "" : `; did you mean margay node ${guess}?`}\n` +
+      `There are ${Object.keys(COMMANDS).join(", ")}; margay node --help lists the flags.\n`,
+  );
+  return 1;
 }
 
 function programOf(): Command {
@@ -134,16 +146,18 @@ async function runProbes(probes: readonly Probe[], flags: Flags): Promise<number
   return faults.length === 0 ? 0 : 1;
 }
 
-/** calico-node's spellings: `-startup`, `-allocate-tunnel-addrs-run-once`. Single letters stay. */
+/** calico-node's spellings: `-startup`, `-felix-live=true`, `-threshold-time=1m`. Single letters stay. */
 function twoDashes(argument: string): string[] {
   if (/^--?allocate-tunnel-addrs-run-once$/.test(argument)) {
     return ["--allocate-tunnel-addrs", "--run-once"];
   }
+  const [, flag, value] = /^--?([a-z][a-z0-9-]+)=(true|false)$/.exec(argument) ?? [];
+  if (flag !== undefined) return value === "true" ? [`--${flag}`] : [];
   return [withTwoDashes(argument)];
 }
 
 function withTwoDashes(argument: string): string {
-  return /^-[a-z][a-z0-9-]+$/.test(argument) ? `-${argument}` : argument;
+  return /^-[a-z][a-z0-9-]+(?:=.*)?$/.test(argument) ? `-${argument}` : argument;
 }
 
 function camelCase(name: string): string {
