@@ -5,6 +5,7 @@
 import { spawn } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
+import { birdCommand } from "#confd";
 import { hostDir, isIpv6, netnsPath } from "./names.ts";
 import { logFileOf, logTail, type LabProcesses, type ProcessState } from "./processes.ts";
 import { margayCommand } from "./sandbox.ts";
@@ -85,6 +86,14 @@ export function onHost(holderPid: string): string[] {
 
 export const birdSocket = (host: string, family: 4 | 6): string =>
   `${hostDir(host)}/run/bird${family === 6 ? "6" : ""}.ctl`;
+
+/** Ends the host's sessions as told, not as if it were back soon: peers drop its routes at once. */
+export async function endSessions(host: string): Promise<void> {
+  for (const family of [4, 6] as const) {
+    // A host that was killed has said nothing; its peers wait for it as long as they were told to.
+    await birdCommand(birdSocket(host, family), "disable all").catch(() => undefined);
+  }
+}
 
 /** Until the services run; a start-up that fails is an error with what it said. */
 export async function startNode(

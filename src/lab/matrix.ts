@@ -139,6 +139,9 @@ export function drawMatrix(cells: readonly Cell[], options: DrawOptions): string
       plain,
     ),
     ...rows.map((row, i) => line(row, table[i] ?? [], paint)),
+    ...(table.flat().some((text) => text.endsWith("!"))
+      ? ["!: not what the lab's file expects"]
+      : []),
   ].join("\n");
 }
 

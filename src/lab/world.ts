@@ -11,6 +11,7 @@ import { inputError, systemError } from "#std";
 import { withAddresses } from "./addresses.ts";
 import { startSpeaker } from "./bgp-speakers.ts";
 import {
+  endSessions,
   holderFile,
   holdHost,
   killAll,
@@ -233,6 +234,7 @@ export class World {
   /** For good: its machines end, and all that the datastore says of it goes, addresses too. */
   async removeHost(name: string): Promise<void> {
     const host = this.#host(name);
+    await endSessions(name);
     await this.processes.remove(name);
     await killAll(name);
     tryKill(Number(readPid(holderFile(name))));

@@ -146,4 +146,10 @@ test("a host added is part of it, and removed leaves nothing", async () => {
   assert.match(lab.ctl("ipam", "check"), /found 0 problems/);
   assert.doesNotMatch(lab.ctl("get", "nodes"), /host-d/);
   assert.doesNotMatch(lab.ctl("get", "wep", "-A"), /host-d/);
+  // It would keep the routes of a host that went without a word for two minutes.
+  const shown = ["ipv4", "ipv6"].map((family) => `-c "show bgp ${family} unicast"`).join(" ");
+  const told = lab.exec("spine", "sh", "-c", `vtysh --vty_socket /run/margay/frr/spine ${shown}`);
+  assert.match(told, /10\.0\.2\.13/);
+  assert.doesNotMatch(told, /10\.0\.2\.2\b|2001:db8:2::2\b/, "the router has routes by it");
+  await all("the router reaches all", (cell) => cell.from === "spine", true);
 });

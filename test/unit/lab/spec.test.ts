@@ -66,7 +66,13 @@ test("the matrix asks for each common family and compares with the file", async 
   ]);
   assert.equal(
     drawMatrix(cells, { colour: false }),
-    ["FROM \\ TO  a", "           tcp:80", "b          yes", "h          v4!"].join("\n"),
+    [
+      "FROM \\ TO  a",
+      "           tcp:80",
+      "b          yes",
+      "h          v4!",
+      "!: not what the lab's file expects",
+    ].join("\n"),
   );
 });
 
