@@ -337,7 +337,8 @@ export class LabelIndex<S, I, D = undefined> {
     const at = first.lists.findIndex((list) => areNamed(list, names));
     const listed = first.lists[at];
     if (listed?.every((parent) => this.#parents.get(parent.name) === parent)) return listed;
-    const list = [...new Set(names)].map((one) => this.#parentNamed(one));
+    const list =
+      names.length === 1 ? [first] : [...new Set(names)].map((one) => this.#parentNamed(one));
     if (at >= 0) first.lists[at] = list;
     else if (list.length === names.length && first.lists.length < MAX_LISTS) first.lists.push(list);
     return list;

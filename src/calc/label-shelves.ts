@@ -40,8 +40,28 @@ interface SelectorShelf<F extends object> {
   readonly anyValue: Set<F>;
 }
 
+/** A map's entries while they are few: to go over the map itself makes a list for each, at every change. */
+class FewEntries<V> {
+  readonly #of: ReadonlyMap<string, V>;
+  /** Undefined: they are not few. */
+  list: readonly { readonly label: string; readonly entry: V }[] | undefined = [];
+
+  constructor(of: ReadonlyMap<string, V>) {
+    this.#of = of;
+  }
+
+  /** The map has other entries. */
+  changed(): void {
+    this.list =
+      this.#of.size > FEW_LABELS
+        ? undefined
+        : Array.from(this.#of, ([label, entry]) => ({ label, entry }));
+  }
+}
+
 export class SelectorShelves<F extends Shelved> {
   readonly #shelves = new Map<string, SelectorShelf<F>>();
+  readonly #few = new FewEntries(this.#shelves);
   readonly #unshelved = new Set<F>();
 
   get unshelvedCount(): number {
@@ -82,15 +102,18 @@ export class SelectorShelves<F extends Shelved> {
     if (shelf === undefined) return;
     shelf.anyValue.delete(filed);
     for (const value of filed.values ?? []) takeFrom(shelf.byValue, value, filed);
-    if (shelf.anyValue.size === 0 && shelf.byValue.size === 0) this.#shelves.delete(filed.label);
+    if (shelf.anyValue.size > 0 || shelf.byValue.size > 0) return;
+    this.#shelves.delete(filed.label);
+    this.#few.changed();
   }
 
   /** Appends the selectors that may match the item, perhaps some twice. */
   collect(item: Labelled, into: F[]): void {
-    if (this.#shelves.size <= FEW_LABELS) {
-      for (const [label, shelf] of this.#shelves) {
+    const few = this.#few.list;
+    if (few !== undefined) {
+      for (const { label, entry } of few) {
         const value = item.get(label);
-        if (value !== undefined) collectFrom(shelf, value, into);
+        if (value !== undefined) collectFrom(entry, value, into);
       }
     } else {
       item.eachLabel((label, value) => {
@@ -98,7 +121,7 @@ export class SelectorShelves<F extends Shelved> {
         if (shelf !== undefined) collectFrom(shelf, value, into);
       });
     }
-    for (const filed of this.#unshelved) into.push(filed);
+    if (this.#unshelved.size > 0) for (const filed of this.#unshelved) into.push(filed);
   }
 
   #put(filed: F, label: string): void {
@@ -106,6 +129,7 @@ export class SelectorShelves<F extends Shelved> {
     if (shelf === undefined) {
       shelf = { byValue: new Map(), anyValue: new Set() };
       this.#shelves.set(label, shelf);
+      this.#few.changed();
     }
     if (filed.values === undefined) shelf.anyValue.add(filed);
     else for (const value of filed.values) putInto(shelf.byValue, value, filed);
@@ -131,11 +155,12 @@ function collectFrom<F extends object>(
 ): void {
   const ofValue = byValue.get(value);
   if (ofValue !== undefined) for (const filed of thingsIn(ofValue)) into.push(filed);
-  for (const filed of anyValue) into.push(filed);
+  if (anyValue.size > 0) for (const filed of anyValue) into.push(filed);
 }
 
 export class ItemShelves<T extends Labelled> {
   readonly #shelves = new Map<string, Map<string, Place<T>>>();
+  readonly #few = new FewEntries(this.#shelves);
   /** Label → how many selectors are shelved under it. */
   readonly #claims = new Map<string, number>();
   readonly #idle = new Set<string>();
@@ -164,13 +189,15 @@ export class ItemShelves<T extends Labelled> {
     if (this.#idle.size <= MAX_IDLE_LABELS) return;
     for (const idle of this.#idle) this.#shelves.delete(idle);
     this.#idle.clear();
+    this.#few.changed();
   }
 
   add(item: T): void {
-    if (!this.#hasAllLabels && this.#shelves.size <= FEW_LABELS) {
-      for (const [label, shelf] of this.#shelves) {
+    const few = this.#hasAllLabels ? undefined : this.#few.list;
+    if (few !== undefined) {
+      for (const { label, entry } of few) {
         const value = item.get(label);
-        if (value !== undefined) putInto(shelf, value, item);
+        if (value !== undefined) putInto(entry, value, item);
       }
       return;
     }
@@ -182,10 +209,11 @@ export class ItemShelves<T extends Labelled> {
 
   /** Call before the item's labels, or those that it inherits, change. */
   remove(item: T): void {
-    if (!this.#hasAllLabels && this.#shelves.size <= FEW_LABELS) {
-      for (const [label, shelf] of this.#shelves) {
+    const few = this.#hasAllLabels ? undefined : this.#few.list;
+    if (few !== undefined) {
+      for (const { label, entry } of few) {
         const value = item.get(label);
-        if (value !== undefined) takeFrom(shelf, value, item);
+        if (value !== undefined) takeFrom(entry, value, item);
       }
       return;
     }
@@ -202,6 +230,7 @@ export class ItemShelves<T extends Labelled> {
     if (label === undefined) return undefined;
     const shelf = this.#shelves.get(label);
     if (shelf === undefined || values?.length === 0) return [];
+    if (values?.length === 1) return thingsIn(shelf.get(values[0] ?? ""));
     return flatten(shelf, values ?? shelf.keys());
   }
 
@@ -217,6 +246,7 @@ export class ItemShelves<T extends Labelled> {
   #shelve(label: string, items: Iterable<T>): void {
     const shelf = new Map<string, Place<T>>();
     this.#shelves.set(label, shelf);
+    this.#few.changed();
     for (const item of items) {
       const value = item.get(label);
       if (value !== undefined) putInto(shelf, value, item);

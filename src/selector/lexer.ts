@@ -39,7 +39,6 @@ export interface Token {
 /** Longest label name that Calico's parser takes. */
 export const MAX_LABEL_LENGTH = 512;
 
-const BLANKS = /[ \t]*/y;
 const LABEL = /[a-zA-Z0-9_./-]+/y;
 const CALL_HAS = /has\([ \t]*([a-zA-Z0-9_./-]+)[ \t]*\)/y;
 const CALL_ALL = /all\([ \t]*\)/y;
@@ -91,15 +90,16 @@ function stringToken(text: string, start: number, quote: string): Token {
 
 function operatorToken(text: string, start: number): Token | undefined {
   for (const [kind, pattern] of OPERATORS) {
-    const match = matchAt(pattern, text, start);
-    if (match) return { kind, value: kind, start, end: start + match[0].length };
+    const end = endOfMatch(pattern, text, start);
+    if (end !== undefined) return { kind, value: kind, start, end };
   }
   return undefined;
 }
 
 function callToken(text: string, start: number): Token | undefined {
-  const has = matchAt(CALL_HAS, text, start);
-  if (has) {
+  CALL_HAS.lastIndex = start;
+  const has = CALL_HAS.exec(text);
+  if (has !== null) {
     const label = has[1] ?? "";
     checkLabelLength(text, start, label);
     return { kind: "has", value: label, start, end: start + has[0].length };
@@ -108,23 +108,24 @@ function callToken(text: string, start: number): Token | undefined {
     ["all", CALL_ALL],
     ["global", CALL_GLOBAL],
   ] as const) {
-    const match = matchAt(pattern, text, start);
-    if (match) return { kind, value: kind, start, end: start + match[0].length };
+    const end = endOfMatch(pattern, text, start);
+    if (end !== undefined) return { kind, value: kind, start, end };
   }
   return undefined;
 }
 
 function labelToken(text: string, start: number): Token {
-  const match = matchAt(LABEL, text, start);
-  if (!match) {
+  const end = endOfMatch(LABEL, text, start);
+  if (end === undefined) {
     const character = String.fromCodePoint(text.codePointAt(start) ?? 0);
     const fix = { "=": "==", "&": "&&", "|": "||", "\n": "a space instead of the line break" }[
       character
     ];
     throw syntaxError(text, start, JSON.stringify(character), ["a part of a selector"], fix);
   }
-  checkLabelLength(text, start, match[0]);
-  return { kind: "label", value: match[0], start, end: start + match[0].length };
+  const value = text.slice(start, end);
+  checkLabelLength(text, start, value);
+  return { kind: "label", value, start, end };
 }
 
 function checkLabelLength(text: string, start: number, label: string): void {
@@ -134,11 +135,14 @@ function checkLabelLength(text: string, start: number, label: string): void {
   ]);
 }
 
-function skipBlanks(text: string, at: number): number {
-  return at + (matchAt(BLANKS, text, at)?.[0].length ?? 0);
+function skipBlanks(text: string, from: number): number {
+  let at = from;
+  while (text[at] === " " || text[at] === "\t") at++;
+  return at;
 }
 
-function matchAt(pattern: RegExp, text: string, at: number): RegExpExecArray | null {
+/** Of a sticky pattern; without the list that `exec` makes, as there are selectors by the 100,000. */
+function endOfMatch(pattern: RegExp, text: string, at: number): number | undefined {
   pattern.lastIndex = at;
-  return pattern.exec(text);
+  return pattern.test(text) ? pattern.lastIndex : undefined;
 }

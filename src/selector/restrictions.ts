@@ -39,9 +39,9 @@ function derive(node: SelectorNode, negated: boolean): LabelRestrictions {
     case "endsWith":
       return negated || node.kind === "all" || node.kind === "global"
         ? NONE
-        : new Map([[node.label, PRESENT]]);
+        : only(node.label, PRESENT);
     case "has":
-      return new Map([[node.label, negated ? ABSENT : PRESENT]]);
+      return only(node.label, negated ? ABSENT : PRESENT);
     case "eq":
     case "ne":
       return (node.kind === "eq") === negated ? NONE : oneOf(node.label, [node.value]);
@@ -61,7 +61,13 @@ function derive(node: SelectorNode, negated: boolean): LabelRestrictions {
 }
 
 function oneOf(label: string, values: readonly string[]): LabelRestrictions {
-  return new Map([[label, { ...PRESENT, mustHaveOneOfValues: values }]]);
+  return only(label, { mustBePresent: true, mustBeAbsent: false, mustHaveOneOfValues: values });
+}
+
+/** A map from a list of lists would make, and drop, three times as much. */
+function only(label: string, restriction: LabelRestriction): LabelRestrictions {
+  const map = new Map<string, LabelRestriction>();
+  return map.set(label, restriction);
 }
 
 /** All parts hold. */
