@@ -45,7 +45,36 @@ function globalKeys(keys: Map<string, string>, state: BgpState): void {
   keys.set(`${prefix}/as_num`, String(spec.asNumber ?? 64512));
   keys.set(`${prefix}/node_mesh`, JSON.stringify({ enabled: spec.nodeToNodeMeshEnabled ?? true }));
   keys.set(`${prefix}/loglevel`, (spec.logSeverityScreen ?? "Info").toLowerCase());
-  if (spec.listenPort !== undefined) keys.set(`${prefix}/listen_port`, String(spec.listenPort));
+  for (const [name, blocks] of [
+    ["svc_cluster_ips", spec.serviceClusterIPs],
+    ["svc_external_ips", spec.serviceExternalIPs],
+    ["svc_loadbalancer_ips", spec.serviceLoadBalancerIPs],
+  ] as const) {
+    if (blocks !== undefined) keys.set(`${prefix}/${name}`, blocks.map(({ cidr }) => cidr).join());
+  }
+  configurationKeys(keys, prefix, spec);
+  const own = state.configurations.get(`node.${state.node}`)?.spec;
+  if (own === undefined) return;
+  const host = `/calico/bgp/v1/host/${state.node}`;
+  if (own.logSeverityScreen !== undefined)
+    keys.set(`${host}/loglevel`, own.logSeverityScreen.toLowerCase());
+  configurationKeys(keys, host, own);
+}
+
+/** What the cluster and a node may both have. */
+function configurationKeys(
+  keys: Map<string, string>,
+  prefix: string,
+  { listenPort, prefixAdvertisements = [], communities = [] }: BgpConfiguration["spec"],
+): void {
+  if (listenPort !== undefined) keys.set(`${prefix}/listen_port`, String(listenPort));
+  const values = new Map(communities.map(({ name, value }) => [name, value]));
+  for (const { cidr, communities: wanted = [] } of prefixAdvertisements) {
+    if (cidr === undefined) continue;
+    const value = { cidr, communities: wanted.map((one) => values.get(one) ?? one) };
+    const path = `${prefix}/prefix_advertisements/ip_v${versionOf(cidr)}/${flat(cidr)}`;
+    keys.set(path, JSON.stringify(value));
+  }
 }
 
 interface NodeBgp {
@@ -69,7 +98,7 @@ function nodeKeys(keys: Map<string, string>, name: string, bgp: NodeBgp): void {
 }
 
 function familyKeys(keys: Map<string, string>, node: string, model: FamilyModel): void {
-  const { family, peers, blocks, serviceRoutes } = model;
+  const { family, peers, blocks, serviceRoutes, serviceBlocks } = model;
   for (const { kind, address, port, remoteAs } of peers) {
     if (kind !== "global" && kind !== "node") continue;
     const where = kind === "global" ? "global" : `host/${node}`;
@@ -87,6 +116,11 @@ function familyKeys(keys: Map<string, string>, node: string, model: FamilyModel)
   }
   const routes = family === 4 ? "staticroutes" : "staticroutesv6";
   for (const { cidr } of serviceRoutes) keys.set(`/calico/${routes}/${flat(cidr)}`, cidr);
+  // Blocks of services that this node does not announce.
+  const told = new Set(serviceRoutes.map(({ cidr }) => cidr));
+  const rejected = family === 4 ? "rejectcidrs" : "rejectcidrsv6";
+  for (const cidr of serviceBlocks)
+    if (!told.has(cidr)) keys.set(`/calico/${rejected}/${flat(cidr)}`, cidr);
 }
 
 function flat(cidr: string): string {

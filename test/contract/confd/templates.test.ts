@@ -89,6 +89,48 @@ describe("keys of the templates", () => {
     assert.equal((JSON.parse(stored) as { vxlan_mode: string }).vxlan_mode, "cross-subnet");
   });
 
+  it("tell what the cluster and this node announce beside blocks", () => {
+    const services = {
+      serviceClusterIPs: [{ cidr: "10.96.0.0/12" }, { cidr: "fd96::/112" }],
+      serviceExternalIPs: [{ cidr: "203.0.113.0/24" }],
+      serviceLoadBalancerIPs: [{ cidr: "198.51.100.0/24" }],
+      serviceLoadBalancerAggregation: "Disabled",
+    };
+    const objects = [
+      node(1),
+      bgpConfiguration({
+        ...services,
+        communities: [{ name: "c", value: "1:2" }],
+        prefixAdvertisements: [{ cidr: "10.65.0.0/16", communities: ["c", "3:4:5"] }],
+      }),
+      bgpConfiguration(
+        {
+          logSeverityScreen: "Debug",
+          listenPort: 1790,
+          prefixAdvertisements: [{ cidr: "fd65::/48", communities: ["7:8"] }],
+        },
+        "node.host-1",
+      ),
+    ];
+    const view = keyView(stateOf(objects), modelOf(objects));
+    const expected: Record<string, string> = {
+      "/calico/bgp/v1/global/svc_cluster_ips": "10.96.0.0/12,fd96::/112",
+      "/calico/bgp/v1/global/svc_external_ips": "203.0.113.0/24",
+      "/calico/bgp/v1/global/svc_loadbalancer_ips": "198.51.100.0/24",
+      "/calico/bgp/v1/global/prefix_advertisements/ip_v4/10.65.0.0-16":
+        '{"cidr":"10.65.0.0/16","communities":["1:2","3:4:5"]}',
+      "/calico/bgp/v1/host/host-1/prefix_advertisements/ip_v6/fd65::-48":
+        '{"cidr":"fd65::/48","communities":["7:8"]}',
+      "/calico/bgp/v1/host/host-1/loglevel": "debug",
+      "/calico/bgp/v1/host/host-1/listen_port": "1790",
+      "/calico/staticroutes/10.96.0.0-12": "10.96.0.0/12",
+      "/calico/staticroutesv6/fd96::-112": "fd96::/112",
+      "/calico/rejectcidrs/198.51.100.0-24": "198.51.100.0/24",
+    };
+    for (const [key, value] of Object.entries(expected)) assert.equal(view.get(key), value, key);
+    assert.equal(view.get("/calico/rejectcidrs/10.96.0.0-12"), undefined);
+  });
+
   it("are had by confd's functions", () => {
     const keys = new Map([
       ["/a/x/one", "1"],
