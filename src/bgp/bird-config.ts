@@ -24,6 +24,9 @@ const BLACKHOLE_METRIC = 65_535;
  */
 const RESTART_WAIT_SECONDS = 8;
 
+/** BIRD's default (RFC 4271 §10 says 90 s). */
+const HOLD_SECONDS = 240;
+
 export interface BirdText {
   /** Without passwords: for people. */
   readonly redacted?: boolean;
@@ -230,7 +233,12 @@ function templateText(part: FamilyModel): string[] {
 }
 
 function peerText(model: BgpModel, part: FamilyModel, peer: Peer, redacted: boolean): string[] {
-  const { ttlSecurityHops: hops, reflectorClusterId, password } = peer;
+  const {
+    ttlSecurityHops: hops,
+    reflectorClusterId,
+    password,
+    keepaliveSeconds: keepalive = 0,
+  } = peer;
   const source = peer.sourceAddress ?? (model.bindToNodeIp ? part.address : undefined);
   const port = model.listenPort === 179 ? "" : ` port ${model.listenPort}`;
   const remotePort = peer.port === undefined ? "" : ` port ${peer.port}`;
@@ -246,7 +254,9 @@ function peerText(model: BgpModel, part: FamilyModel, peer: Peer, redacted: bool
       `graceful restart time ${peer.gracefulRestartSeconds}`,
     ],
     [peer.longLivedRestart, "long lived graceful restart on"],
-    [peer.keepaliveSeconds !== undefined, `keepalive time ${peer.keepaliveSeconds}`],
+    // BIRD refuses keepalives that are rarer than its hold time.
+    [keepalive > HOLD_SECONDS, `hold time ${3 * keepalive}`],
+    [keepalive > 0, `keepalive time ${keepalive}`],
     [peer.allowedLocalAs !== undefined, `allow local as ${peer.allowedLocalAs}`],
     [reflectorClusterId !== undefined, "rr client"],
     [reflectorClusterId !== undefined, `rr cluster id ${reflectorClusterId}`],

@@ -10,7 +10,7 @@ type V3Rule = NonNullable<BgpFilter["spec"]["exportV4"]>[number];
 type Raw = Readonly<Record<string, unknown>>;
 
 /** Kernel metrics are 1…2³¹−1 here: BGP carries them as 2³¹−1 − local preference. */
-const MAX_PRIORITY = 2_147_483_646;
+export const MAX_PRIORITY = 2_147_483_646;
 /** What BIRD's shell patterns can be made of without ending its string. */
 const PATTERN = /^[A-Za-z0-9_.:@*?-]{1,64}$/;
 

@@ -1,7 +1,7 @@
 /** Objects → the model of one node. Pure; O(nodes + peers × nodes that their selectors look at). */
 import { compareCidrs, formatCidr, parseCidr, tryParseCidr, type IpFamily } from "#ip";
 import type { IPPool } from "#resource";
-import { filterModel, missingFilter, parseCommunity } from "./filters.ts";
+import { filterModel, MAX_PRIORITY, missingFilter, parseCommunity } from "./filters.ts";
 import { peersOf, type SecretLookup } from "./peers.ts";
 import { servicesOf } from "./services.ts";
 import {
@@ -139,11 +139,20 @@ function familyModel(common: Common, family: IpFamily): FamilyModel {
     prefixCommunities: prefixCommunitiesOf(spec, family, warnings),
     serviceRoutes: services.routes,
     serviceBlocks: services.blocks,
-    normalPriority:
-      (family === 4 ? spec.ipv4NormalRoutePriority : spec.ipv6NormalRoutePriority) ??
-      DEFAULT_PRIORITY,
+    normalPriority: normalPriorityOf(spec, family, warnings),
     wireguardPeers: wireguardPeers(state, family),
   };
+}
+
+/** Anything else could neither be a metric nor travel as a local preference. */
+function normalPriorityOf(spec: Spec, family: IpFamily, warnings: string[]): number {
+  const given = family === 4 ? spec.ipv4NormalRoutePriority : spec.ipv6NormalRoutePriority;
+  if (given === undefined || (given >= 1 && given <= MAX_PRIORITY))
+    return given ?? DEFAULT_PRIORITY;
+  warnings.push(
+    `ipv${family}NormalRoutePriority ${given} is not from 1 to ${MAX_PRIORITY}; it is ${DEFAULT_PRIORITY}`,
+  );
+  return DEFAULT_PRIORITY;
 }
 
 function nodesByAddress(state: BgpState, family: IpFamily): Map<string, string> {

@@ -251,6 +251,12 @@ function addPeer(context: PeerContext, found: Found, wanted: Wanted): void {
   const internal = localAs === remote.asNumber;
   const automatic = remote.node !== undefined && spec.reversePeering !== "Manual";
   const source = wanted.source ?? (spec.sourceAddress === "None" ? undefined : context.address);
+  const oneSide = reversed ? {} : oneSided(spec);
+  const linkLocal = [remote.address, source, oneSide.reachableBy].find(isLinkLocal);
+  if (linkLocal !== undefined) {
+    found.omit(name, origin, `${linkLocal} is link-local, which needs an interface: use another`);
+    return;
+  }
   const reflects =
     internal && context.clusterId !== undefined && context.clusterId !== remote.clusterId;
   const { clusterId } = context;
@@ -270,11 +276,16 @@ function addPeer(context: PeerContext, found: Found, wanted: Wanted): void {
     ...(password === undefined ? {} : { password }),
     ...timersOf(spec),
     longLivedRestart: spec.restartMode === "LongLivedGracefulRestart",
-    ...(reversed ? {} : oneSided(spec)),
+    ...oneSide,
     nextHop: nextHopOf(spec),
     filters: spec.filters ?? [],
     ...(reflects && clusterId !== undefined ? { reflectorClusterId: clusterId } : {}),
   });
+}
+
+/** RFC 4291 §2.5.6. BIRD refuses a whole configuration for one without an interface. */
+function isLinkLocal(address: string | undefined): boolean {
+  return /^fe[89ab]/i.test(address ?? "");
 }
 
 function timersOf(spec: PeerSpec): Partial<Peer> {

@@ -220,7 +220,7 @@ const addressType: TypeSpec = {
   oneOf: ["CalicoNodeIP", "InternalIP", "ExternalIP"],
   manifestsOnly: true,
 };
-const nodeBgp = object([
+export const nodeBgp = object([
   field("asNumber", asNumber, "the node's AS number; the cluster's when absent", { zero: "keep" }),
   field(
     "ipv4Address",

@@ -332,3 +332,40 @@ test("passwords are in no redacted text", async () => {
   assert.match(birdConfig(model, 4), /password "s3cret";/);
   assert.doesNotMatch(birdConfig(model, 4, { redacted: true }), /s3cret/);
 });
+
+test("keepalives rarer than BIRD's hold time take a longer one with them", () => {
+  const told = (keepaliveTime: string): string =>
+    rendered(modelOf(external({ keepaliveTime })))[4].replaceAll(/\s+/g, " ");
+  assert.match(told("1h"), / hold time 10800; keepalive time 3600; /);
+  assert.match(told("240s"), / keepalive time 240; /);
+  assert.doesNotMatch(told("240s"), /hold time/);
+});
+
+test("a link-local address, which has no interface here, costs its own peer alone", () => {
+  const model = modelOf([
+    node(1),
+    node(2),
+    bgpPeer("a", { peerIP: "fe80::1", asNumber: 1 }),
+    bgpPeer("b", { peerIP: "2001:db8::1", asNumber: 1, reachableBy: "fe80::fe" }),
+  ]);
+  const { peers, omitted } = model.families[6];
+  assert.deepEqual(
+    peers.map(({ name }) => name),
+    ["Mesh_fd00__2"],
+  );
+  assert.deepEqual(
+    omitted.map(({ origin, reason }) => `${origin}: ${reason}`),
+    [
+      "BGPPeer a: fe80::1 is link-local, which needs an interface: use another",
+      "BGPPeer b: fe80::fe is link-local, which needs an interface: use another",
+    ],
+  );
+  rendered(model);
+});
+
+test("a normal priority that is no metric is the default one, and told", () => {
+  const model = modelOf([node(1), bgpConfiguration({ ipv6NormalRoutePriority: -1 })]);
+  assert.equal(model.families[6].normalPriority, 1024);
+  assert.match(model.warnings.join(), /ipv6NormalRoutePriority -1 is not from 1 to 2147483646/);
+  rendered(model);
+});
