@@ -7,7 +7,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { closedError, datastoreError } from "../errors.ts";
 import type { EtcdApi } from "./api.ts";
 import { EtcdEndpoint, type TlsSettings } from "./endpoint.ts";
-import { isAuthNotEnabled, needsNewToken, toDatastoreError } from "./errors.ts";
+import { isAuthNotEnabled, needsNewToken, refusesToken, toDatastoreError } from "./errors.ts";
 import type {
   LeaseGrantRequestSchema,
   LeaseGrantResponse,
@@ -84,20 +84,31 @@ export class EtcdClient implements EtcdApi {
     request: MessageInitShape<typeof WatchCreateRequestSchema>,
     signal: AbortSignal,
   ): AsyncGenerator<WatchResponse, void, undefined> {
-    if (signal.aborted) return;
-    if (this.closed) throw closedError();
-    const endpoint = await this.connected();
     const create = { requestUnion: { case: "createRequest" as const, value: request } };
     // Without a quorum etcd ends this stream, instead of leaving it silent for ever.
     const headers = { hasleader: "true" };
-    try {
-      yield* endpoint.watch.watch(openRequests(create, signal), { signal, headers });
-    } catch (error) {
-      if (signal.aborted) return;
-      throw this.failed(endpoint, error);
-    }
-    if (!signal.aborted) {
-      throw datastoreError("unavailable", `${endpoint.name}: the server ended the watch stream`);
+    for (let attempt = 1; !signal.aborted; attempt++) {
+      if (this.closed) throw closedError();
+      const endpoint = await this.connected();
+      let refused = false;
+      try {
+        for await (const response of endpoint.watch.watch(openRequests(create, signal), {
+          signal,
+          headers,
+        })) {
+          refused = attempt === 1 && hasToken(this.token) && refusesToken(response);
+          if (refused) break;
+          yield response;
+        }
+      } catch (error) {
+        if (signal.aborted) return;
+        throw this.failed(endpoint, error);
+      }
+      // As in `sendAuthorized`: the next attempt gets a new one.
+      if (refused) this.token = undefined;
+      else if (!signal.aborted) {
+        throw datastoreError("unavailable", `${endpoint.name}: the server ended the watch stream`);
+      }
     }
   }
 

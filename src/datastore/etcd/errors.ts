@@ -6,6 +6,7 @@ import { MargayError, messageOf } from "#std";
 import { datastoreError } from "../errors.ts";
 import { Code, codeName, RpcError } from "../grpc/status.ts";
 import type { DatastoreErrorCode } from "../port.ts";
+import type { WatchResponse } from "./proto/rpc_pb.ts";
 
 interface EtcdFault {
   readonly code: Code;
@@ -96,15 +97,22 @@ function describe(error: RpcError): string {
   return messageOf(inner);
 }
 
+const WANTS_TOKEN = /invalid auth token|revision of auth store is old|user name is empty/;
+
 /**
  * The call needs a new token of user and password: the old one expired, was lost with a restart, is
  * from before a change of the users, or there was none because authentication was off until now.
  */
 export function needsNewToken(error: unknown): boolean {
-  return (
-    error instanceof RpcError &&
-    /invalid auth token|revision of auth store is old|user name is empty/.test(error.message)
-  );
+  return error instanceof RpcError && WANTS_TOKEN.test(error.message);
+}
+
+/**
+ * The same of a watch, which is refused by a message on its stream. Some versions of etcd call every
+ * reason for it `permission denied`.
+ */
+export function refusesToken({ canceled, cancelReason }: WatchResponse): boolean {
+  return canceled && (WANTS_TOKEN.test(cancelReason) || /permission denied/.test(cancelReason));
 }
 
 /** The cluster knows no users, so that it wants no token either. */

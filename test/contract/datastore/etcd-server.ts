@@ -27,7 +27,8 @@ export class EtcdServer {
     this.args = args;
   }
 
-  static async start(tls?: TlsFiles): Promise<EtcdServer> {
+  /** `more`: flags. */
+  static async start(tls?: TlsFiles, more: readonly string[] = []): Promise<EtcdServer> {
     const dir = mkdtempSync(join(tmpdir(), "mgy-etcd-"));
     const [client, peer] = [await freePort(), await freePort()];
     const endpoint = `${tls === undefined ? "http" : "https"}://127.0.0.1:${client}`;
@@ -50,6 +51,7 @@ export class EtcdServer {
       "--initial-cluster",
       `default=${peerUrl}`,
       ...(tls === undefined ? [] : tlsArgs(tls)),
+      ...more,
     ];
     const server = new EtcdServer(dir, endpoint, args);
     await server.run();
