@@ -16,6 +16,7 @@ import { openDatastore, type Datastore } from "#datastore";
 import { until } from "./agent-host.ts";
 import { storedObject, type Given } from "./bgp.ts";
 import { watched } from "./workload-host.ts";
+import { makeCertificates, type TlsFiles } from "../contract/datastore/etcd-server.ts";
 
 const MARGAY = fileURLToPath(new URL("../../bin/margay", import.meta.url));
 const LIMIT_MS = 30_000;
@@ -26,8 +27,11 @@ export interface ClusterOptions {
   readonly tunnels: "vxlan" | "ipip";
   /** Of everything that is waited for. */
   readonly limitMs: number;
-  /** A real etcd on the router instead of our own server. */
-  readonly etcd: boolean;
+  /**
+   * Our own server on a socket in the file system, or with mutual TLS on the router; or a real etcd
+   * there.
+   */
+  readonly store: "socket" | "tls" | "etcd";
 }
 
 export interface Host {
@@ -93,24 +97,34 @@ export class ClusterHosts {
   #store: Datastore | undefined;
 
   readonly #limitMs: number;
+  readonly #kind: ClusterOptions["store"];
   readonly #endpoint: string;
+  readonly #tls: TlsFiles | undefined;
 
-  private constructor(count: number, limitMs: number, etcd: boolean) {
+  private constructor(count: number, limitMs: number, store: ClusterOptions["store"]) {
     this.#limitMs = limitMs;
-    this.#endpoint = etcd ? "http://10.0.1.1:2379" : `unix://${this.dir}/store/margay.sock`;
+    this.#kind = store;
+    this.#endpoint = {
+      socket: `unix://${this.dir}/store/margay.sock`,
+      tls: "https://10.0.1.1:2379",
+      etcd: "http://10.0.1.1:2379",
+    }[store];
+    this.#tls = store === "tls" ? makeCertificates(this.dir, "IP:10.0.1.1") : undefined;
     this.hosts = Array.from({ length: count }, (_, index) => hostOf(index + 1));
   }
 
   /** The agents are not running yet. */
   static async start(count: number, options: Partial<ClusterOptions> = {}): Promise<ClusterHosts> {
-    const { limitMs = LIMIT_MS, pools = POOLS, tunnels = "vxlan", etcd = false } = options;
-    const cluster = new ClusterHosts(count, limitMs, etcd);
+    const { limitMs = LIMIT_MS, pools = POOLS, tunnels = "vxlan", store = "socket" } = options;
+    const cluster = new ClusterHosts(count, limitMs, store);
     cluster.#wire();
-    cluster.#spawn("store", etcd ? cluster.#etcd() : [MARGAY, "datastore"]);
+    cluster.startStore();
     const answers = async (): Promise<boolean> => {
+      const { ca, clientCert, clientKey } = cluster.#tls ?? {};
+      const tls = { caCertFile: ca, certFile: clientCert, keyFile: clientKey };
       cluster.#store ??= await openDatastore({
         type: "etcdv3",
-        etcd: { endpoints: [cluster.#endpoint] },
+        etcd: { endpoints: [cluster.#endpoint], ...tls },
       });
       return await cluster.#store.list("/x").then(
         () => true,
@@ -124,6 +138,14 @@ export class ClusterHosts {
       await cluster.putBlocks(host);
     }
     return cluster;
+  }
+
+  startStore(): void {
+    this.#spawn("store", this.#kind === "etcd" ? this.#etcd() : [MARGAY, "datastore"]);
+  }
+
+  async killStore(): Promise<void> {
+    await this.#kill("store", "SIGKILL");
   }
 
   #etcd(): string[] {
@@ -341,15 +363,41 @@ export class ClusterHosts {
   ): void {
     const [program = "", ...args] = command;
     const out = openSync(join(this.dir, `${name}.log`), "a");
-    const store = { MARGAY_DATA_DIR: join(this.dir, "store") };
-    const settings = { DATASTORE_TYPE: "etcdv3", ETCD_ENDPOINTS: this.#endpoint };
+    const settings = name === "store" ? this.#storeSettings() : this.clientSettings();
     this.#processes.set(
       name,
       spawn(program, args, {
         stdio: ["ignore", out, out],
-        env: { ...process.env, ...(name === "store" ? store : settings), ...env },
+        env: { ...process.env, ...settings, ...env },
       }),
     );
+  }
+
+  #storeSettings(): Readonly<Record<string, string>> {
+    const tls = this.#tls;
+    const data = { MARGAY_DATA_DIR: join(this.dir, "store") };
+    if (tls === undefined) return data;
+    return {
+      ...data,
+      ETCD_LISTEN_CLIENT_URLS: this.#endpoint,
+      ETCD_CERT_FILE: tls.serverCert,
+      ETCD_KEY_FILE: tls.serverKey,
+      ETCD_TRUSTED_CA_FILE: tls.ca,
+      ETCD_CLIENT_CERT_AUTH: "true",
+    };
+  }
+
+  /** Of every command that is to find the store. */
+  clientSettings(): Readonly<Record<string, string>> {
+    const tls = this.#tls;
+    const store = { DATASTORE_TYPE: "etcdv3", ETCD_ENDPOINTS: this.#endpoint };
+    if (tls === undefined) return store;
+    return {
+      ...store,
+      ETCD_CA_CERT_FILE: tls.ca,
+      ETCD_CERT_FILE: tls.clientCert,
+      ETCD_KEY_FILE: tls.clientKey,
+    };
   }
 
   async #kill(name: string, signal: NodeJS.Signals): Promise<void> {

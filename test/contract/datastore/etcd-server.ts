@@ -126,14 +126,14 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-/** A CA, a server certificate for 127.0.0.1 and localhost, and a client certificate. */
-export function makeCertificates(dir: string): TlsFiles {
+/** A CA, a server certificate for these names and addresses, and a client certificate. */
+export function makeCertificates(dir: string, names = "IP:127.0.0.1,DNS:localhost"): TlsFiles {
   const openssl = (...args: string[]) => execFileSync("openssl", args, { cwd: dir, stdio: "pipe" });
   const curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
   const subject = (name: string) => ["-subj", `/CN=${name}`, "-days", "2"];
   openssl("req", "-x509", ...curve, "-keyout", "ca.key", "-out", "ca.pem", ...subject("test CA"));
   for (const name of ["server", "client"]) {
-    const extensions = ["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"];
+    const extensions = ["-addext", `subjectAltName=${names}`];
     openssl(
       "req",
       "-x509",

@@ -45,7 +45,7 @@ export interface SupervisedResult {
 }
 
 const cluster = await ClusterHosts.start(2, {
-  etcd: true,
+  store: "etcd",
   limitMs: 30_000,
   pools: [
     {
