@@ -4,7 +4,7 @@
 set -euo pipefail
 run=(ip:iproute2 unshare:util-linux nsenter:util-linux mount:mount sysctl:procps nft:nftables ping:iputils-ping etcd:etcd-server
   bird:bird2 runsvdir:runit /usr/lib/frr/bgpd:frr)
-test=("${run[@]}" setpriv:util-linux etcdctl:etcd-client conntrack:conntrack openssl:openssl gobgpd:gobgpd
+test=("${run[@]}" setpriv:util-linux etcdctl:etcd-client conntrack:conntrack openssl:openssl systemd-analyze:systemd gobgpd:gobgpd
   qemu-system-x86_64:qemu-system-x86 busybox:busybox-static mkfs.ext4:e2fsprogs)
 bench=("${run[@]}" etcdctl:etcd-client ipset:ipset)
 case "${1:-all}" in
