@@ -20,7 +20,8 @@ Examples:
 
 One process owns a store. While it runs, the other margay commands of this host reach the store
 through its socket; without it each command opens the store by itself. Every flag may be given as
-etcd's variable too, such as ETCD_DATA_DIR. One store is one node: it does not replicate.`;
+etcd's variable too, such as ETCD_DATA_DIR. Certificates that are renewed in
+their files are taken without a restart. One store is one node: it does not replicate.`;
 
 /** Resolves with the exit code after SIGTERM or SIGINT. */
 export async function datastoreCommand(argv: readonly string[]): Promise<number> {

@@ -29,4 +29,5 @@ export {
   type AutoCompaction,
   type EngineOptions,
 } from "./embedded/engine.ts";
-export { DatastoreServer, type ServerOptions, type ServerTls } from "./server/server.ts";
+export { DatastoreServer, type ServerOptions } from "./server/server.ts";
+export type { ServerTls } from "./server/tls-files.ts";

@@ -68,7 +68,8 @@ export class EtcdEndpoint {
 
 interface ParsedEndpoint {
   readonly baseUrl: string;
-  readonly sessionOptions: ClientSessionOptions | SecureClientSessionOptions;
+  /** Of the next connection. */
+  readonly sessionOptions: () => ClientSessionOptions | SecureClientSessionOptions;
 }
 
 function parseEndpoint(endpoint: string, tls: TlsSettings): ParsedEndpoint {
@@ -77,7 +78,7 @@ function parseEndpoint(endpoint: string, tls: TlsSettings): ParsedEndpoint {
     // The authority is only a name here; the socket's path says where to go.
     return {
       baseUrl: "http://localhost",
-      sessionOptions: { createConnection: () => connectUnix(unixPath) },
+      sessionOptions: () => ({ createConnection: () => connectUnix(unixPath) }),
     };
   }
   const url = URL.parse(endpoint.includes("://") ? endpoint : `http://${endpoint}`);
@@ -91,7 +92,20 @@ function parseEndpoint(endpoint: string, tls: TlsSettings): ParsedEndpoint {
   const port = url.port === "" ? (/:(80|443)\/?$/.exec(endpoint)?.[1] ?? "2379") : url.port;
   return {
     baseUrl: `${url.protocol}//${url.hostname}:${port}`,
-    sessionOptions: url.protocol === "https:" ? readTls(tls) : {},
+    sessionOptions: url.protocol === "https:" ? renewableTls(tls) : () => ({}),
+  };
+}
+
+/** Certificates are renewed while a process runs: each connection takes those that are there then. */
+function renewableTls(tls: TlsSettings): () => SecureClientSessionOptions {
+  let last = readTls(tls);
+  return () => {
+    try {
+      last = readTls(tls);
+    } catch {
+      // They are just being written, or taken away: the last ones are as good as none.
+    }
+    return last;
   };
 }
 

@@ -26,7 +26,7 @@ const WINDOW_BYTES = 4 * 1024 * 1024;
 export class EtcdSession {
   readonly authority: string;
   private readonly name: string;
-  private readonly options: ClientSessionOptions | SecureClientSessionOptions;
+  private readonly options: () => ClientSessionOptions | SecureClientSessionOptions;
   private readonly times: SessionTimes;
   private opening: Promise<ClientHttp2Session> | undefined;
   private session: ClientHttp2Session | undefined;
@@ -34,11 +34,11 @@ export class EtcdSession {
   private lastDataAt = 0;
   private pingTimer: NodeJS.Timeout | undefined;
 
-  /** `name` is the endpoint as configured, for messages. */
+  /** `name` is the endpoint as configured, for messages; `options` are asked for at each connection. */
   constructor(
     authority: string,
     name: string,
-    options: ClientSessionOptions | SecureClientSessionOptions,
+    options: () => ClientSessionOptions | SecureClientSessionOptions,
     times: SessionTimes,
   ) {
     this.authority = new URL(authority).origin;
@@ -101,7 +101,7 @@ export class EtcdSession {
   private async open(): Promise<ClientHttp2Session> {
     const { connect } = await import("node:http2");
     const session = connect(this.authority, {
-      ...this.options,
+      ...this.options(),
       maxSessionMemory: MAX_SESSION_MEMORY_MB,
       settings: { enablePush: false, initialWindowSize: WINDOW_BYTES },
     });

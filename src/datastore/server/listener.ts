@@ -18,12 +18,13 @@ import {
   type Socket,
 } from "node:net";
 import { dirname } from "node:path";
-import { createServer as createTls, type TlsOptions } from "node:tls";
+import { createServer as createTls } from "node:tls";
 import { once } from "node:events";
 import { messageOf } from "#std";
 import { datastoreError } from "../errors.ts";
 import { filterAuthority } from "./authority-filter.ts";
 import { isGrpc, serveGrpc, type GrpcOptions } from "./grpc.ts";
+import { TlsFiles, type ServerTls } from "./tls-files.ts";
 
 export interface Page {
   readonly status: number;
@@ -33,7 +34,7 @@ export interface Page {
 export interface ListenerOptions {
   readonly grpc: GrpcOptions;
   readonly pages: (path: string) => Page;
-  readonly tls?: TlsOptions | undefined;
+  readonly tls?: ServerTls | undefined;
   /** For the log: a client that did not get through TLS, such as one of another CA. */
   readonly onRejected: (error: Error, remoteAddress: string | undefined) => void;
 }
@@ -121,7 +122,7 @@ interface Parts {
   readonly sessions: Set<ServerHttp2Session>;
 }
 
-function makeParts(options: ListenerOptions, tls: TlsOptions | undefined): Parts {
+function makeParts(options: ListenerOptions, tls: ServerTls | undefined): Parts {
   const sockets = new Set<Socket>();
   const sessions = new Set<ServerHttp2Session>();
   const http2 = makeHttp2(options, sessions);
@@ -150,10 +151,15 @@ function makeParts(options: ListenerOptions, tls: TlsOptions | undefined): Parts
     });
     return { server, http2, http1, sockets, sessions };
   }
-  const server = createTls({ ...tls, ALPNProtocols: ["h2", "http/1.1"] }, (socket) => {
+  const files = new TlsFiles(tls);
+  const server = createTls({ ...files.options, ALPNProtocols: ["h2", "http/1.1"] }, (socket) => {
     track(socket);
     if (socket.alpnProtocol === "h2") http2.emit("connection", filterAuthority(socket));
     else http1.emit("connection", socket);
+  });
+  server.prependListener("connection", () => {
+    const renewed = files.renewed();
+    if (renewed !== undefined) server.setSecureContext(renewed);
   });
   server.on("tlsClientError", (error, socket) => options.onRejected(error, socket.remoteAddress));
   return { server, http2, http1, sockets, sessions };

@@ -1,12 +1,9 @@
 /** The embedded store as a server: the engine, and the sockets on which it speaks etcd's API. */
-import { readFileSync } from "node:fs";
-import type { TlsOptions } from "node:tls";
-import { messageOf } from "#std";
-import { datastoreError } from "../errors.ts";
 import { DEFAULT_MAX_REQUEST_BYTES, type Engine } from "../embedded/engine.ts";
 import type { GrpcOptions } from "./grpc.ts";
 import type { Listener, Page } from "./listener.ts";
 import { ETCD_API_VERSION, etcdMethods } from "./services.ts";
+import type { ServerTls } from "./tls-files.ts";
 
 export interface ServerOptions {
   readonly listenUrls: readonly string[];
@@ -18,14 +15,6 @@ export interface ServerOptions {
   readonly onInternalError?: (error: unknown, path: string) => void;
   /** Hears of clients that did not get through TLS. */
   readonly onRejected?: (error: Error, remoteAddress: string | undefined) => void;
-}
-
-export interface ServerTls {
-  readonly certFile: string;
-  readonly keyFile: string;
-  readonly trustedCaFile?: string | undefined;
-  /** Refuses clients without a certificate of the trusted CA. */
-  readonly clientCertAuth: boolean;
 }
 
 /** etcd's room for what surrounds the largest request. */
@@ -50,7 +39,7 @@ export class DatastoreServer {
     const onRejected = options.onRejected ?? (() => undefined);
     // Loaded on use, as all that stands on HTTP/2 and TLS: 25 ms that `margay get` can spare.
     const { Listener } = await import("./listener.ts");
-    const tls = options.tls === undefined ? undefined : await readTls(options.tls);
+    const { tls } = options;
     try {
       for (const url of options.listenUrls) {
         listeners.push(await Listener.open(url, { grpc, pages, tls, onRejected }));
@@ -83,46 +72,5 @@ function pages(path: string): Page {
     }
     default:
       return { status: 404, body: '{"message":"not found"}' };
-  }
-}
-
-async function readTls(tls: ServerTls): Promise<TlsOptions> {
-  const { createSecureContext } = await import("node:tls");
-  const { certFile, keyFile, trustedCaFile, clientCertAuth } = tls;
-  if (clientCertAuth && trustedCaFile === undefined) {
-    throw datastoreError("invalid", "--client-cert-auth needs --trusted-ca-file");
-  }
-  const cert = read(certFile);
-  const key = read(keyFile);
-  try {
-    createSecureContext({ cert, key });
-  } catch (error) {
-    const text = `certificate ${certFile} with key ${keyFile}: ${messageOf(error)}`;
-    throw datastoreError("invalid", text, { cause: error });
-  }
-  return {
-    cert,
-    key,
-    ...(trustedCaFile === undefined ? {} : { ca: readCertificates(trustedCaFile) }),
-    requestCert: clientCertAuth,
-    rejectUnauthorized: clientCertAuth,
-    minVersion: "TLSv1.2",
-  };
-}
-
-/** OpenSSL takes a CA file without any certificate, and then refuses every client. */
-function readCertificates(path: string): Buffer {
-  const pem = read(path);
-  if (!pem.includes("-----BEGIN CERTIFICATE-----")) {
-    throw datastoreError("invalid", `${path} holds no certificate in PEM form`);
-  }
-  return pem;
-}
-
-function read(path: string): Buffer {
-  try {
-    return readFileSync(path);
-  } catch (error) {
-    throw datastoreError("invalid", `cannot read ${path}: ${messageOf(error)}`, { cause: error });
   }
 }
