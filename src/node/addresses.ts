@@ -9,14 +9,14 @@ import {
   type HostAddress,
   type HostInterface,
   type Method,
+  type Oracles,
 } from "./autodetect.ts";
 import type { AddressSetting } from "./settings.ts";
 
 const log = logger("node");
 
-export interface Host {
+export interface Host extends Oracles {
   readonly interfaces: () => readonly HostInterface[];
-  readonly sourceTowards: (destination: string, family: IpFamily) => Promise<Ip | undefined>;
 }
 
 export interface NodeAddresses {
@@ -66,7 +66,7 @@ async function detected(
   interfaces: readonly HostInterface[],
   host: Host,
 ): Promise<string | undefined> {
-  const found = await detect(method, family, interfaces, host.sourceTowards);
+  const found = await detect(method, family, interfaces, host);
   const how = method.text;
   if (found !== undefined) {
     const text = withPrefix(found);

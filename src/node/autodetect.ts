@@ -13,6 +13,7 @@ export type Method = { readonly text: string } & (
   | { readonly kind: "skip-interface"; readonly names: RegExp }
   | { readonly kind: "cidr"; readonly cidrs: readonly Cidr[] }
   | { readonly kind: "can-reach"; readonly destination: string }
+  | { readonly kind: "kubernetes-internal-ip" }
 );
 
 /** An address with the prefix length of its interface. */
@@ -37,15 +38,13 @@ const NOT_OURS =
   /^(?:docker|cbr|dummy|podman|virbr|lxcbr|veth|lo|br-|cali|tunl|flannel|kube-ipvs|cni|vxlan\.calico|vxlan-v6\.calico|wireguard\.cali|wg-v6\.cali|nodelocaldns)/;
 
 const METHODS =
-  "first-found, interface=REGEX,…, skip-interface=REGEX,…, can-reach=ADDRESS or cidr=CIDR,…";
+  "first-found, interface=REGEX,…, skip-interface=REGEX,…, can-reach=ADDRESS, cidr=CIDR,… or kubernetes-internal-ip";
 
 /** Throws `bad-setting`. */
 export function parseMethod(variable: string, given: string, family: IpFamily): Method {
   const [kind, argument] = splitOnce(given);
-  if (kind === "first-found" && argument === undefined) return { kind, text: given };
-  if (kind === "kubernetes-internal-ip") {
-    throw badSetting(variable, given, `${METHODS}; Kubernetes is not asked for addresses here`);
-  }
+  const isAlone = kind === "first-found" || kind === "kubernetes-internal-ip";
+  if (isAlone && argument === undefined) return { kind, text: given };
   const parts = list(argument ?? "");
   if (parts.length === 0) throw badSetting(variable, given, METHODS);
   switch (kind) {
@@ -78,12 +77,20 @@ function anyOf(variable: string, given: string, parts: readonly string[]): RegEx
   }
 }
 
-/** Undefined when no address fits. `can-reach` asks which address the host would use. */
+/** What a method may have to ask. */
+export interface Oracles {
+  /** Which address the host would send from. */
+  readonly sourceTowards: (destination: string, family: IpFamily) => Promise<Ip | undefined>;
+  /** What Kubernetes calls the node's internal addresses. */
+  readonly internalIps: () => Promise<readonly Ip[]>;
+}
+
+/** Undefined when no address fits. */
 export async function detect(
   method: Method,
   family: IpFamily,
   interfaces: readonly HostInterface[],
-  sourceTowards: (destination: string, family: IpFamily) => Promise<Ip | undefined>,
+  { sourceTowards, internalIps }: Oracles,
 ): Promise<Detected | undefined> {
   const first = (accept: (one: HostInterface, ip: Ip) => boolean): Detected | undefined =>
     firstAddress(interfaces, family, accept);
@@ -99,6 +106,10 @@ export async function detect(
     case "can-reach": {
       const source = await sourceTowards(method.destination, family);
       return source && findAddress(interfaces, source);
+    }
+    case "kubernetes-internal-ip": {
+      const ip = (await internalIps()).find((one) => one.family === family);
+      return ip && findAddress(interfaces, ip);
     }
     default:
       return unreachable(method);

@@ -26,14 +26,19 @@ interface World {
 export type Mode = (world: World) => Promise<void>;
 
 /** Loaded on use: the door of netlink costs more than a probe. */
-async function loadHost(): Promise<Host> {
+async function loadHost(): Promise<(settings: NodeSettings) => Host> {
   const { hostInterfaces, sourceTowards } = await import("./host.ts");
-  return { interfaces: hostInterfaces, sourceTowards };
+  return ({ name, kubernetesNode = name }) => ({
+    interfaces: hostInterfaces,
+    sourceTowards,
+    internalIps: async () =>
+      (await import("./kubernetes.ts")).internalIps(process.env, kubernetesNode),
+  });
 }
 
 export const runServices: Mode = async ({ flags, ...world }) => {
   const { runNode } = await import("./run.ts");
-  const host = await loadHost();
+  const host = (await loadHost())(world.settings);
   await runNode({ ...world, host, directories: flags, environment: process.env });
 };
 
@@ -44,9 +49,9 @@ export const MODES: Readonly<
     summary: "find this node's name and addresses, write what the cluster needs, and exit",
     load: async () => {
       const { startUp } = await import("./startup.ts");
-      const host = await loadHost();
+      const hostFor = await loadHost();
       return async ({ client, settings, signal }) => {
-        await startUp(client, settings, host, signal);
+        await startUp(client, settings, hostFor(settings), signal);
         forgetShutdown(process.env);
       };
     },
@@ -65,9 +70,9 @@ export const MODES: Readonly<
     summary: "keep the node's addresses as those of the host change",
     load: async () => {
       const { monitorAddresses } = await import("./monitor.ts");
-      const host = await loadHost();
+      const hostFor = await loadHost();
       return async ({ client, settings, signal }) => {
-        await monitorAddresses(client, settings, host, signal);
+        await monitorAddresses(client, settings, hostFor(settings), signal);
       };
     },
   },

@@ -21,12 +21,15 @@ describe("margay node -startup, on a host of its own with a real etcd", () => {
       explicit: ["10.0.0.11/24", "fd00::11/64"],
       prefix: ["10.0.0.11/20", ""],
       elsewhere: ["198.51.100.9/32", ""],
+      kubernetes: ["172.16.5.1/16", "fd00::11/64"],
     });
   });
 
   it("refuses what it cannot do, and says what to write instead", () => {
     const expected: Readonly<Record<string, RegExp>> = {
-      kubernetes: /kubernetes-internal-ip: expected first-found, .*Kubernetes is not asked/,
+      kubernetes:
+        /there is no Kubernetes to ask: set KUBECONFIG to a file, or choose another method/,
+      stranger: /has no Node nobody: set CALICO_K8S_NODE_REF to its name there/,
       nowhere: /fits interface=wlan\.\* \(lo .*eth0 10\.0\.0\.11\/24.*off0 \(down\).*IP=none/,
       backend: /CALICO_NETWORKING_BACKEND=brid: expected bird, vxlan, none/,
       family: /IP=fd00::11: expected autodetect, none, or an IPv4 address/,

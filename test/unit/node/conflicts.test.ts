@@ -11,7 +11,11 @@ import { writeAddresses } from "../../../src/node/startup.ts";
 const interfaces: readonly HostInterface[] = [
   { name: "eth0", index: 2, up: true, addresses: [{ ip: parseIp("10.0.0.1"), prefixLen: 24 }] },
 ];
-const host = { interfaces: () => interfaces, sourceTowards: async () => undefined };
+const host = {
+  interfaces: () => interfaces,
+  sourceTowards: async () => undefined,
+  internalIps: async () => [],
+};
 const settingsOf = (name: string, more: Readonly<Record<string, string>> = {}) =>
   nodeSettings({ NODENAME: name, IP: "autodetect", ...more });
 

@@ -89,7 +89,7 @@ test("what is not understood names the variable and what it takes", () => {
     ["interface=", /expected first-found, interface=REGEX/],
     ["interface=eth[", /regular expressions \(Invalid/],
     ["cidr=10.0.0.0/8,fd00::/8", /IPv4 blocks such as/],
-    ["kubernetes-internal-ip", /Kubernetes is not asked/],
+    ["kubernetes-internal-ip=x", /expected first-found, .* or kubernetes-internal-ip/],
   ] as const) {
     refused({ ...method, IP_AUTODETECTION_METHOD: given }, pattern);
   }

@@ -1,10 +1,15 @@
 /** `margay node -startup` on a host with several interfaces, against a real etcd. */
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { EtcdServer } from "../../../contract/datastore/etcd-server.ts";
+import {
+  EtcdServer,
+  makeCertificateDir,
+  makeCertificates,
+} from "../../../contract/datastore/etcd-server.ts";
 import { until } from "../../../support/agent-host.ts";
+import { serveNodes, TOKEN } from "../../../support/kubernetes-api.ts";
 import { etcdctlGet, runNode, spawnNode, type Run } from "../../../support/node-start.ts";
 
 export interface StartupResult {
@@ -73,15 +78,39 @@ const WAYS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   prefix: { IP: "10.0.0.11/20", IP6: "none" },
   elsewhere: { IP: "198.51.100.9" },
 };
+// As in a pod.
+const certificates = makeCertificates(makeCertificateDir());
+const kubernetes = await serveNodes(certificates, {
+  "node-k": [
+    { type: "ExternalIP", address: "10.0.0.11" },
+    { type: "InternalIP", address: "172.16.5.1" },
+    { type: "InternalIP", address: "fd00::11" },
+  ],
+});
+execFileSync("mount", ["-t", "tmpfs", "tmpfs", "/run"]);
+const account = "/var/run/secrets/kubernetes.io/serviceaccount";
+mkdirSync(account, { recursive: true });
+writeFileSync(join(account, "token"), TOKEN);
+copyFileSync(certificates.ca, join(account, "ca.crt"));
+const pod = {
+  KUBERNETES_SERVICE_HOST: "127.0.0.1",
+  KUBERNETES_SERVICE_PORT: String(kubernetes.port),
+  IP: "autodetect",
+  IP_AUTODETECTION_METHOD: "kubernetes-internal-ip",
+};
+const IP6 = { IP6: "autodetect", IP6_AUTODETECTION_METHOD: "kubernetes-internal-ip" };
+
 const failed: Record<string, Run> = {};
 const found: Record<string, readonly [string, string]> = {};
-for (const [name, env] of Object.entries(WAYS)) {
+const ways = { ...WAYS, kubernetes: { ...pod, ...IP6, CALICO_K8S_NODE_REF: "node-k" } };
+for (const [name, env] of Object.entries(ways)) {
   const run = await start({ ...env, NODENAME: name, DISABLE_NODE_IP_CHECK: "true" });
   if (run.status !== 0) failed[name] = run;
   else found[name] = addressesOf(name);
 }
 for (const [name, env] of Object.entries({
   kubernetes: { IP: "autodetect", IP_AUTODETECTION_METHOD: "kubernetes-internal-ip" },
+  stranger: { ...pod, CALICO_K8S_NODE_REF: "nobody" },
   nowhere: { IP: "autodetect", IP_AUTODETECTION_METHOD: "interface=wlan.*" },
   backend: { CALICO_NETWORKING_BACKEND: "brid" },
   family: { IP: "fd00::11" },
@@ -151,4 +180,5 @@ const result: StartupResult = {
   stopped,
   unreachable,
 };
+kubernetes.close();
 process.stdout.write(JSON.stringify(result));
