@@ -14,6 +14,8 @@ import type { BgpModel, FamilyModel, Peer } from "./types.ts";
 
 /** Routing protocol of what our agent programs, in the kernel's route messages. */
 export const FELIX_PROTOCOL = 80;
+/** Of the copies that `service/keep-routes` makes. */
+const KEPT_PROTOCOL = 81;
 /** Of a route's metric: behind whatever else has the same prefix. */
 const BLACKHOLE_METRIC = 65_535;
 
@@ -124,6 +126,7 @@ function kernelText(model: BgpModel, part: FamilyModel): string[] {
   return [
     "filter margay_from_kernel",
     "{",
+    `  if krt_source = ${KEPT_PROTOCOL} then reject; # copies that bridge a restart of BIRD`,
     "  # A workload that is moving here goes before where it was.",
     `  if ${elevated} then preference = 200;`,
     "  accept;",

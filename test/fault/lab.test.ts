@@ -116,22 +116,50 @@ function hasRecovered(host: string): boolean {
   }
 }
 
-test("margay node restarted: nothing is lost on flows old and new", async (t) => {
+test("margay node restarted on two hosts at once: nothing is lost on flows old and new", async (t) => {
   await losesNothing(t, "margay node killed and started again on two hosts", async () => {
-    for (const host of ["host-a", "host-b"]) {
-      const felix = await pidOf(host, "felix");
-      await lab.kill(host, "node");
-      assert.equal(await pidOf(host, "felix"), felix, "felix went with margay node");
-      await lab.heal(host);
-      await until(`${host} has a new felix`, async () => {
-        const now = await pidOf(host, "felix");
-        return now !== undefined && now !== felix;
-      });
-      // A speaker that recovers is waited for by no other that does (RFC 4724 §4.1): one host at a time.
-      await until(`BIRD of ${host} has recovered`, () => hasRecovered(host));
-    }
+    const hosts = ["host-a", "host-b"];
+    await Promise.all(
+      hosts.map(async (host) => {
+        const felix = await pidOf(host, "felix");
+        await lab.kill(host, "node");
+        assert.equal(await pidOf(host, "felix"), felix, "felix went with margay node");
+        await lab.heal(host);
+        await until(`${host} has a new felix`, async () => {
+          const now = await pidOf(host, "felix");
+          return now !== undefined && now !== felix;
+        });
+      }),
+    );
+    // Neither waits for the other's routes (RFC 4724 §4.1).
+    for (const host of hosts) await until(`${host} has recovered`, () => hasRecovered(host));
     await lab.asExpected();
   });
+});
+
+test("BIRD killed while no peer can be reached for longer than it waits: its routes are bridged", async (t) => {
+  const kept = (): string =>
+    ["-4", "-6"]
+      .map((one) => lab.exec("host-a", "ip", one, "route", "show", "proto", "81"))
+      .join("");
+  const told = (): string => lab.exec("host-a", "ip", "route", "show", "proto", "bird");
+  const counts = await during(t, "no BGP for a while", async () => {
+    const rule = (port: string): string => `add rule inet mgy out tcp ${port} 179 drop`;
+    const chain = "add chain inet mgy out { type filter hook output priority 0; }";
+    lab.exec("host-a", "nft", `add table inet mgy; ${chain}; ${rule("dport")}; ${rule("sport")}`);
+    for (const name of ["bird", "bird6"]) await lab.kill("host-a", name);
+    await until("its recovery ends without them", () => hasRecovered("host-a"));
+    await until("it has taken out what nobody told", () => !told().includes(" via "));
+    assert.match(kept(), /^10\.65\.\S+ via 10\.0\.1\.12 dev eth0/m);
+    assert.match(kept(), /^fd65:\S+ via 2001:db8:1::12 dev eth0/m);
+    lab.exec("host-a", "nft", "delete table inet mgy");
+    await lab.asExpected();
+    assert.match(told(), /^10\.65\.\S+ via 10\.0\.1\.12 dev eth0/m);
+    await until("the copies are gone", () => kept() === "");
+  });
+  // It is back too late to be waited for: each peer drops its routes and gets them again at once.
+  assert.ok(counts.sent > 100 && counts.longestGapMs < 1000, JSON.stringify(counts));
+  assert.ok(counts.lostEstablished < 50, JSON.stringify(counts));
 });
 
 test("a member of etcd killed, then the leader: nothing is lost, and changes arrive", async (t) => {
