@@ -58,8 +58,11 @@ function noSuchCommand(name: string): number {
   const flags = [...Object.keys(MODES), ...PROBES, "shutdown", "felix", "confd"];
   const meant = didYouMean(name, [...Object.keys(COMMANDS), ...flags]);
   const guess = flags.includes(meant ?? "") ? `-${meant}` : meant;
+  let hint = guess === undefined ? "" : `; did you mean margay node ${guess}?`;
+  // calicoctl's word for it.
+  if (name === "run") hint = ": margay node, without a word after it, starts the node";
   process.stderr.write(
-    `margay node: no command ${JSON.stringify(name)}${guess === undefined ? "" : `; did you mean margay node ${guess}?`}\n` +
+    `margay node: no command ${JSON.stringify(name)}${hint}\n` +
       `There are ${Object.keys(COMMANDS).join(", ")}; margay node --help lists the flags.\n`,
   );
   return 1;

@@ -82,6 +82,7 @@ test("a word that is no command: what was meant, and what there is", async () =>
     assert.match(text, new RegExp(`no command "${word}"; did you mean margay node ${meant}\\?`));
     assert.match(text, /There are status, checksystem, diags/);
   }
+  assert.match((await ran("run"))[1], /no command "run": margay node, .* starts the node/);
   const [code, text] = await ran("-bird-redy");
   assert.equal(code, 1);
   assert.match(text, /unknown option '--bird-redy'/);
