@@ -1,6 +1,7 @@
 /** The measurements of `bench/tunnels.ts`, inside their namespaces. Prints JSON. */
 import { setTimeout as delay } from "node:timers/promises";
-import { block, ClusterHosts, endpointOf, type Host } from "../../test/support/cluster-hosts.ts";
+import { ClusterHosts } from "../../test/support/cluster-hosts.ts";
+import { block, endpointOf, type Host } from "../../test/support/cluster-objects.ts";
 import { nowNs, Probe } from "../../test/support/probe.ts";
 import { median } from "../support/figures.ts";
 

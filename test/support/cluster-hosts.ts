@@ -3,9 +3,6 @@
  * one shared store. This process's network namespace is the router (run it with `runInSandbox`):
  *
  *   host 1, host 2 ── 10.0.1.0/24 fd00:1::/64 ── router ── 10.0.2.0/24 fd00:2::/64 ── host 3
- *
- * Host n has the blocks 10.65.n.0/26 and fd65:n::/122, its tunnels the first address of each and its
- * workload the next.
  */
 import { execFileSync, spawn, type ChildProcess } from "node:child_process";
 import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
@@ -15,16 +12,25 @@ import { fileURLToPath } from "node:url";
 import { openDatastore, type Datastore } from "#datastore";
 import { until } from "./agent-host.ts";
 import { storedObject, type Given } from "./bgp.ts";
+import { clientTls, makeCertificates, type TlsFiles } from "./certificates.ts";
+import {
+  base,
+  block,
+  endpointOf,
+  hostOf,
+  nodeOf,
+  POOLS,
+  type Host,
+  type Tunnels,
+} from "./cluster-objects.ts";
 import { watched } from "./workload-host.ts";
-import { makeCertificates, type TlsFiles } from "../contract/datastore/etcd-server.ts";
 
 const MARGAY = fileURLToPath(new URL("../../bin/margay", import.meta.url));
 const LIMIT_MS = 30_000;
 
 export interface ClusterOptions {
   readonly pools: readonly Given[];
-  /** Kind of tunnel that nodes have addresses for. */
-  readonly tunnels: "vxlan" | "ipip";
+  readonly tunnels: Tunnels;
   /** Of everything that is waited for. */
   readonly limitMs: number;
   /**
@@ -33,62 +39,6 @@ export interface ClusterOptions {
    */
   readonly store: "socket" | "tls" | "etcd";
 }
-
-export interface Host {
-  readonly number: number;
-  readonly name: string;
-  readonly netns: string;
-  /** Of the link that it is on. */
-  readonly subnet: number;
-  readonly ipv4: string;
-  readonly ipv6: string;
-  readonly block4: string;
-  readonly block6: string;
-  readonly tunnel4: string;
-  readonly tunnel6: string;
-  readonly pod: {
-    readonly netns: string;
-    readonly interfaceName: string;
-    readonly ipv4: string;
-    readonly ipv6: string;
-  };
-}
-
-function hostOf(number: number): Host {
-  const subnet = number <= 2 ? 1 : 2;
-  return {
-    number,
-    name: `host-${number}`,
-    netns: `mgy-host-${number}`,
-    subnet,
-    ipv4: `10.0.${subnet}.1${number}`,
-    ipv6: `fd00:${subnet}::1${number}`,
-    block4: `10.65.${number}.0/26`,
-    block6: `fd65:${number}::/122`,
-    tunnel4: `10.65.${number}.0`,
-    tunnel6: `fd65:${number}::`,
-    pod: {
-      netns: `mgy-pod-${number}`,
-      interfaceName: `cali0000000000${number}`,
-      ipv4: `10.65.${number}.1`,
-      ipv6: `fd65:${number}::1`,
-    },
-  };
-}
-
-/** VXLAN between the subnets, plain routes within one; both families. */
-export const POOLS: readonly Given[] = [
-  {
-    kind: "IPPool",
-    name: "pool4",
-    spec: { cidr: "10.65.0.0/16", vxlanMode: "CrossSubnet", ipipMode: "Never", natOutgoing: true },
-  },
-  {
-    kind: "IPPool",
-    name: "pool6",
-    spec: { cidr: "fd65::/16", blockSize: 122, vxlanMode: "CrossSubnet", ipipMode: "Never" },
-  },
-];
 
 export class ClusterHosts {
   readonly dir = mkdtempSync(join(tmpdir(), "margay-cluster-"));
@@ -120,8 +70,7 @@ export class ClusterHosts {
     cluster.#wire();
     cluster.startStore();
     const answers = async (): Promise<boolean> => {
-      const { ca, clientCert, clientKey } = cluster.#tls ?? {};
-      const tls = { caCertFile: ca, certFile: clientCert, keyFile: clientKey };
+      const tls = cluster.#tls === undefined ? {} : clientTls(cluster.#tls);
       cluster.#store ??= await openDatastore({
         type: "etcdv3",
         etcd: { endpoints: [cluster.#endpoint], ...tls },
@@ -417,76 +366,4 @@ export class ClusterHosts {
     }
     rmSync(this.dir, { recursive: true, force: true });
   }
-}
-
-export function nodeOf(host: Host, tunnels: ClusterOptions["tunnels"] = "vxlan"): Given {
-  const bgp = { ipv4Address: `${host.ipv4}/24`, ipv6Address: `${host.ipv6}/64` };
-  const spec =
-    tunnels === "vxlan"
-      ? { bgp, ipv4VXLANTunnelAddr: host.tunnel4, ipv6VXLANTunnelAddr: host.tunnel6 }
-      : { bgp: { ...bgp, ipv4IPIPTunnelAddr: host.tunnel4 } };
-  return { kind: "Node", name: host.name, spec };
-}
-
-/** An affine IPAM block, path and bytes; addresses of it that other nodes have by ordinal. */
-export function block(
-  cidr: string,
-  node: string,
-  borrowed: Readonly<Record<number, string>> = {},
-): [string, string] {
-  const family = cidr.includes(":") ? 6 : 4;
-  const ordinals = Array.from({ length: 64 }, (_, ordinal) => ordinal);
-  const borrowers = Object.values(borrowed);
-  const value = {
-    cidr,
-    affinity: `host:${node}`,
-    allocations: ordinals.map((ordinal) => {
-      const borrower = borrowed[ordinal];
-      return borrower === undefined ? null : borrowers.indexOf(borrower);
-    }),
-    unallocated: ordinals.filter((ordinal) => borrowed[ordinal] === undefined),
-    attributes: borrowers.map((name) => ({ handle_id: null, secondary: { node: name } })),
-    deleted: false,
-  };
-  const path = `/calico/ipam/v2/assignment/ipv${family}/block/${cidr.replace("/", "-")}`;
-  return [path, JSON.stringify(value)];
-}
-
-/** `more`: further IPv4 addresses. */
-export function endpointOf({ name, number, pod }: Host, more: readonly string[] = []): Given {
-  return {
-    kind: "WorkloadEndpoint",
-    namespace: "default",
-    name: `host--${number}-k8s-pod${number}-eth0`,
-    labels: {
-      "projectcalico.org/namespace": "default",
-      "projectcalico.org/orchestrator": "k8s",
-    },
-    spec: {
-      orchestrator: "k8s",
-      node: name,
-      containerID: "c",
-      pod: `pod${number}`,
-      endpoint: "eth0",
-      ipNetworks: [`${pod.ipv4}/32`, `${pod.ipv6}/128`, ...more.map((each) => `${each}/32`)],
-      profiles: ["open"],
-      interfaceName: pod.interfaceName,
-    },
-  };
-}
-
-function base(): Given[] {
-  return [
-    {
-      kind: "ClusterInformation",
-      name: "default",
-      spec: { clusterGUID: "0".repeat(32), datastoreReady: true },
-    },
-    { kind: "Tier", name: "default", spec: { order: 1_000_000, defaultAction: "Deny" } },
-    {
-      kind: "Profile",
-      name: "open",
-      spec: { ingress: [{ action: "Allow" }], egress: [{ action: "Allow" }] },
-    },
-  ];
 }

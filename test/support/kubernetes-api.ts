@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { createServer, type Server } from "node:https";
 import type { AddressInfo } from "node:net";
 import type { TLSSocket } from "node:tls";
-import type { TlsFiles } from "../contract/datastore/etcd-server.ts";
+import type { TlsFiles } from "./certificates.ts";
 
 export const TOKEN = "a-token";
 

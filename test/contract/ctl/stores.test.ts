@@ -1,6 +1,6 @@
 /** The commands as processes, on a real etcd and on the embedded store: the same bytes in both. */
 import assert from "node:assert/strict";
-import { execFile, execFileSync } from "node:child_process";
+import { execFile } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -49,19 +49,14 @@ test("on a real etcd: etcdctl reads the recorded bytes, and what others wrote is
     const env = { ETCD_ENDPOINTS: etcd.endpoint };
     const applied = await margay(env, "apply", ...FILES.flatMap((file) => ["-f", file]));
     assert.equal(applied.code, 0, applied.err);
-    const etcdctl = (...args: string[]): string =>
-      execFileSync("etcdctl", ["--endpoints", etcd.endpoint, ...args], {
-        encoding: "utf8",
-        env: { ...process.env, ETCDCTL_API: "3" },
-      });
-    const lines = etcdctl("get", "--prefix", "/calico/").trimEnd().split("\n");
+    const lines = etcd.ctl("get", "--prefix", "/calico/").trimEnd().split("\n");
     const stored: Record<string, string> = {};
     for (let i = 0; i < lines.length; i += 2)
       stored[lines[i] ?? ""] = anonymous(lines[i + 1] ?? "");
     assert.deepEqual(stored, JSON.parse(readFileSync("test/golden/calicoctl/etcd.json", "utf8")));
 
     const key = "/calico/resources/v3/projectcalico.org/globalnetworksets/foreign";
-    etcdctl(
+    etcd.ctl(
       "put",
       key,
       '{"kind":"GlobalNetworkSet","apiVersion":"projectcalico.org/v3","metadata":{"name":"foreign"},"spec":{"nets":["192.0.2.0/24"]}}',
@@ -70,7 +65,7 @@ test("on a real etcd: etcdctl reads the recorded bytes, and what others wrote is
       (await margay(env, "get", "gns", "-o", "wide")).out,
       /^foreign +192\.0\.2\.0\/24/m,
     );
-    etcdctl("put", key, "{broken");
+    etcd.ctl("put", key, "{broken");
     const broken = await margay(env, "get", "gns");
     assert.equal(broken.code, 1);
     assert.match(broken.out, /^blocklist/m);

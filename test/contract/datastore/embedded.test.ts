@@ -13,7 +13,7 @@ import {
 import { create } from "@bufbuild/protobuf";
 import { CompactionRequestSchema } from "../../../src/datastore/etcd/proto/rpc_pb.ts";
 import { LocalApi } from "../../../src/datastore/embedded/local-api.ts";
-import { makeCertificates } from "./etcd-server.ts";
+import { clientTls, makeCertificates, serverTls } from "../../support/certificates.ts";
 import { datastoreContract, type SuiteTarget } from "./suite.ts";
 
 /** An engine in a directory of its own, and what the suite needs of it. */
@@ -59,19 +59,9 @@ datastoreContract("embedded, over mutual TLS", async () => {
   const tls = makeCertificates(dir);
   const server = await DatastoreServer.start(engine, {
     listenUrls: ["https://127.0.0.1:0"],
-    tls: {
-      certFile: tls.serverCert,
-      keyFile: tls.serverKey,
-      trustedCaFile: tls.ca,
-      clientCertAuth: true,
-    },
+    tls: serverTls(tls),
   });
-  const settings = {
-    endpoints: server.urls,
-    caCertFile: tls.ca,
-    certFile: tls.clientCert,
-    keyFile: tls.clientKey,
-  };
+  const settings = { endpoints: server.urls, ...clientTls(tls) };
   return {
     ...target,
     open: async () => new EtcdDatastore(new EtcdClient(settings)),

@@ -6,14 +6,7 @@ import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-
-export interface TlsFiles {
-  readonly ca: string;
-  readonly serverCert: string;
-  readonly serverKey: string;
-  readonly clientCert: string;
-  readonly clientKey: string;
-}
+import type { TlsFiles } from "../../support/certificates.ts";
 
 export class EtcdServer {
   readonly endpoint: string;
@@ -82,6 +75,15 @@ export class EtcdServer {
     this.child?.kill("SIGCONT");
   }
 
+  /** What `etcdctl` prints when it is given these arguments. Throws when it fails. */
+  ctl(...args: readonly string[]): string {
+    return execFileSync("etcdctl", ["--endpoints", this.endpoint, ...args], {
+      encoding: "utf8",
+      env: { ...process.env, ETCDCTL_API: "3" },
+      stdio: "pipe",
+    });
+  }
+
   async stop(): Promise<void> {
     await this.kill();
     rmSync(this.dir, { recursive: true, force: true });
@@ -124,43 +126,4 @@ async function freePort(): Promise<number> {
   server.close();
   await once(server, "close");
   return port;
-}
-
-/** A CA, a server certificate for these names and addresses, and a client certificate. */
-export function makeCertificates(dir: string, names = "IP:127.0.0.1,DNS:localhost"): TlsFiles {
-  const openssl = (...args: string[]) => execFileSync("openssl", args, { cwd: dir, stdio: "pipe" });
-  const curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-  const subject = (name: string) => ["-subj", `/CN=${name}`, "-days", "2"];
-  openssl("req", "-x509", ...curve, "-keyout", "ca.key", "-out", "ca.pem", ...subject("test CA"));
-  for (const name of ["server", "client"]) {
-    const extensions = ["-addext", `subjectAltName=${names}`];
-    openssl(
-      "req",
-      "-x509",
-      ...curve,
-      "-keyout",
-      `${name}.key`,
-      "-out",
-      `${name}.pem`,
-      "-CA",
-      "ca.pem",
-      "-CAkey",
-      "ca.key",
-      ...subject(name),
-      ...extensions,
-      "-addext",
-      "basicConstraints=critical,CA:FALSE",
-    );
-  }
-  return {
-    ca: join(dir, "ca.pem"),
-    serverCert: join(dir, "server.pem"),
-    serverKey: join(dir, "server.key"),
-    clientCert: join(dir, "client.pem"),
-    clientKey: join(dir, "client.key"),
-  };
-}
-
-export function makeCertificateDir(): string {
-  return mkdtempSync(join(tmpdir(), "mgy-certs-"));
 }

@@ -4,7 +4,14 @@ import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { DatastoreServer, Engine, EtcdClient, EtcdDatastore } from "#datastore";
-import { EtcdServer, makeCertificateDir, makeCertificates, type TlsFiles } from "./etcd-server.ts";
+import {
+  clientTls,
+  makeCertificateDir,
+  makeCertificates,
+  serverTls,
+  type TlsFiles,
+} from "../../support/certificates.ts";
+import { EtcdServer } from "./etcd-server.ts";
 
 describe("renewed certificates", () => {
   it("are what the client shows, and trusts, at its next connection", () =>
@@ -33,12 +40,7 @@ describe("renewed certificates", () => {
       const engine = Engine.open(join(dir, "store"), { owner: "test" });
       const server = await DatastoreServer.start(engine, {
         listenUrls: ["https://127.0.0.1:0"],
-        tls: {
-          certFile: tls.serverCert,
-          keyFile: tls.serverKey,
-          trustedCaFile: tls.ca,
-          clientCertAuth: true,
-        },
+        tls: serverTls(tls),
       });
       const endpoint = server.urls[0] ?? "";
       const early = openStore(endpoint, tls);
@@ -75,11 +77,5 @@ async function withCertificates(
 }
 
 function openStore(endpoint: string, tls: TlsFiles): EtcdDatastore {
-  const settings = {
-    endpoints: [endpoint],
-    caCertFile: tls.ca,
-    certFile: tls.clientCert,
-    keyFile: tls.clientKey,
-  };
-  return new EtcdDatastore(new EtcdClient(settings));
+  return new EtcdDatastore(new EtcdClient({ endpoints: [endpoint], ...clientTls(tls) }));
 }

@@ -1,6 +1,5 @@
 /** A user of a real etcd whose tokens live for a second: nothing that asks for one may get stuck. */
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
 import { describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { EtcdClient, EtcdDatastore, type WatchEvent } from "#datastore";
@@ -60,28 +59,22 @@ interface World {
   readonly server: EtcdServer;
   /** May do everything below `/calico/`. */
   readonly store: EtcdDatastore;
-  readonly admin: (...args: string[]) => void;
+  readonly admin: (...args: string[]) => string;
 }
 
 async function withUser(body: (world: World) => Promise<void>): Promise<void> {
   const server = await EtcdServer.start(undefined, ["--auth-token-ttl", String(TTL_SECONDS)]);
   const settings = { endpoints: [server.endpoint], username: "calico", password: "secret" };
   const store = new EtcdDatastore(new EtcdClient(settings));
-  const etcdctl = (...args: string[]): void => {
-    execFileSync("etcdctl", ["--endpoints", server.endpoint, ...args], {
-      env: { ...process.env, ETCDCTL_API: "3" },
-      stdio: "pipe",
-    });
-  };
   try {
-    etcdctl("user", "add", "root:root");
-    etcdctl("user", "grant-role", "root", "root");
-    etcdctl("role", "add", "calico");
-    etcdctl("role", "grant-permission", "calico", "--prefix=true", "readwrite", "/calico/");
-    etcdctl("user", "add", "calico:secret");
-    etcdctl("user", "grant-role", "calico", "calico");
-    etcdctl("auth", "enable");
-    const admin = (...args: string[]): void => etcdctl("--user", "root:root", ...args);
+    server.ctl("user", "add", "root:root");
+    server.ctl("user", "grant-role", "root", "root");
+    server.ctl("role", "add", "calico");
+    server.ctl("role", "grant-permission", "calico", "--prefix=true", "readwrite", "/calico/");
+    server.ctl("user", "add", "calico:secret");
+    server.ctl("user", "grant-role", "calico", "calico");
+    server.ctl("auth", "enable");
+    const admin = (...args: string[]): string => server.ctl("--user", "root:root", ...args);
     await body({ server, store, admin });
   } finally {
     await store.close();

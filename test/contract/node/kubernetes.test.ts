@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { formatIp } from "#ip";
 import { internalIps } from "../../../src/node/kubernetes.ts";
-import { makeCertificateDir, makeCertificates, type TlsFiles } from "../datastore/etcd-server.ts";
+import { makeCertificateDir, makeCertificates, type TlsFiles } from "../../support/certificates.ts";
 import { serveNodes, TOKEN, type KubernetesApi } from "../../support/kubernetes-api.ts";
 
 const dir = makeCertificateDir();

@@ -5,7 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { serveZone } from "../../../support/dns-server.ts";
-import { EtcdServer, makeCertificates } from "../etcd-server.ts";
+import { makeCertificates } from "../../../support/certificates.ts";
+import { EtcdServer } from "../etcd-server.ts";
 
 export interface Answer {
   readonly status: number | null;

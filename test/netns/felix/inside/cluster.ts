@@ -1,7 +1,8 @@
 /** Three hosts in two subnets under real agents: VXLAN across, plain routes within, what breaks and heals. */
 import { execFileSync } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
-import { ClusterHosts, nodeOf, POOLS, type Host } from "../../../support/cluster-hosts.ts";
+import { ClusterHosts } from "../../../support/cluster-hosts.ts";
+import { nodeOf, POOLS, type Host } from "../../../support/cluster-objects.ts";
 import { Probe } from "../../../support/probe.ts";
 
 /** Packets that the router forwarded. */

@@ -4,7 +4,8 @@
  */
 import { execFileSync, spawnSync } from "node:child_process";
 import { join } from "node:path";
-import { ClusterHosts, type Host } from "../../../support/cluster-hosts.ts";
+import { ClusterHosts } from "../../../support/cluster-hosts.ts";
+import type { Host } from "../../../support/cluster-objects.ts";
 import { MARGAY } from "../../../support/node-start.ts";
 
 export interface EmbeddedTlsResult {

@@ -3,12 +3,9 @@ import { execFileSync } from "node:child_process";
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import {
-  EtcdServer,
-  makeCertificateDir,
-  makeCertificates,
-} from "../../../contract/datastore/etcd-server.ts";
+import { EtcdServer } from "../../../contract/datastore/etcd-server.ts";
 import { until } from "../../../support/agent-host.ts";
+import { makeCertificateDir, makeCertificates } from "../../../support/certificates.ts";
 import { serveNodes, TOKEN } from "../../../support/kubernetes-api.ts";
 import { etcdctlGet, runNode, spawnNode, type Run } from "../../../support/node-start.ts";
 
