@@ -40,28 +40,51 @@ interface SelectorShelf<F extends object> {
   readonly anyValue: Set<F>;
 }
 
-/** A map's entries while they are few: to go over the map itself makes a list for each, at every change. */
-class FewEntries<V> {
-  readonly #of: ReadonlyMap<string, V>;
-  /** Undefined: they are not few. */
-  list: readonly { readonly label: string; readonly entry: V }[] | undefined = [];
+/**
+ * Shelves by label. To go over a map makes a list for each entry, and that at every change of an item:
+ * so while there are few, there is a list of them, too.
+ */
+class Shelves<V> {
+  readonly #byLabel = new Map<string, V>();
+  #few: readonly { readonly label: string; readonly shelf: V }[] | undefined = [];
 
-  constructor(of: ReadonlyMap<string, V>) {
-    this.#of = of;
+  get size(): number {
+    return this.#byLabel.size;
   }
 
-  /** The map has other entries. */
-  changed(): void {
-    this.list =
-      this.#of.size > FEW_LABELS
+  /** All of them; undefined: they are not few. */
+  get few(): readonly { readonly label: string; readonly shelf: V }[] | undefined {
+    return this.#few;
+  }
+
+  get(label: string): V | undefined {
+    return this.#byLabel.get(label);
+  }
+
+  set(label: string, shelf: V): void {
+    this.#byLabel.set(label, shelf);
+    this.#changed();
+  }
+
+  delete(label: string): void {
+    if (this.#byLabel.delete(label)) this.#changed();
+  }
+
+  clear(): void {
+    this.#byLabel.clear();
+    this.#changed();
+  }
+
+  #changed(): void {
+    this.#few =
+      this.#byLabel.size > FEW_LABELS
         ? undefined
-        : Array.from(this.#of, ([label, entry]) => ({ label, entry }));
+        : Array.from(this.#byLabel, ([label, shelf]) => ({ label, shelf }));
   }
 }
 
 export class SelectorShelves<F extends Shelved> {
-  readonly #shelves = new Map<string, SelectorShelf<F>>();
-  readonly #few = new FewEntries(this.#shelves);
+  readonly #shelves = new Shelves<SelectorShelf<F>>();
   readonly #unshelved = new Set<F>();
 
   get unshelvedCount(): number {
@@ -102,18 +125,16 @@ export class SelectorShelves<F extends Shelved> {
     if (shelf === undefined) return;
     shelf.anyValue.delete(filed);
     for (const value of filed.values ?? []) takeFrom(shelf.byValue, value, filed);
-    if (shelf.anyValue.size > 0 || shelf.byValue.size > 0) return;
-    this.#shelves.delete(filed.label);
-    this.#few.changed();
+    if (shelf.anyValue.size === 0 && shelf.byValue.size === 0) this.#shelves.delete(filed.label);
   }
 
   /** Appends the selectors that may match the item, perhaps some twice. */
   collect(item: Labelled, into: F[]): void {
-    const few = this.#few.list;
+    const { few } = this.#shelves;
     if (few !== undefined) {
-      for (const { label, entry } of few) {
+      for (const { label, shelf } of few) {
         const value = item.get(label);
-        if (value !== undefined) collectFrom(entry, value, into);
+        if (value !== undefined) collectFrom(shelf, value, into);
       }
     } else {
       item.eachLabel((label, value) => {
@@ -129,7 +150,6 @@ export class SelectorShelves<F extends Shelved> {
     if (shelf === undefined) {
       shelf = { byValue: new Map(), anyValue: new Set() };
       this.#shelves.set(label, shelf);
-      this.#few.changed();
     }
     if (filed.values === undefined) shelf.anyValue.add(filed);
     else for (const value of filed.values) putInto(shelf.byValue, value, filed);
@@ -155,12 +175,12 @@ function collectFrom<F extends object>(
 ): void {
   const ofValue = byValue.get(value);
   if (ofValue !== undefined) for (const filed of thingsIn(ofValue)) into.push(filed);
+  // Mostly empty, and to find that out by going over it makes an iterator.
   if (anyValue.size > 0) for (const filed of anyValue) into.push(filed);
 }
 
 export class ItemShelves<T extends Labelled> {
-  readonly #shelves = new Map<string, Map<string, Place<T>>>();
-  readonly #few = new FewEntries(this.#shelves);
+  readonly #shelves = new Shelves<Map<string, Place<T>>>();
   /** Label → how many selectors are shelved under it. */
   readonly #claims = new Map<string, number>();
   readonly #idle = new Set<string>();
@@ -171,7 +191,7 @@ export class ItemShelves<T extends Labelled> {
     if (label === undefined || values?.length === 0) return;
     this.#claims.set(label, (this.#claims.get(label) ?? 0) + 1);
     this.#idle.delete(label);
-    if (this.#hasAllLabels || this.#shelves.has(label)) return;
+    if (this.#hasAllLabels || this.#shelves.get(label) !== undefined) return;
     if (this.#shelves.size < MAX_SINGLE_LABELS) this.#shelve(label, items);
     else this.#shelveAll(items);
   }
@@ -189,15 +209,14 @@ export class ItemShelves<T extends Labelled> {
     if (this.#idle.size <= MAX_IDLE_LABELS) return;
     for (const idle of this.#idle) this.#shelves.delete(idle);
     this.#idle.clear();
-    this.#few.changed();
   }
 
   add(item: T): void {
-    const few = this.#hasAllLabels ? undefined : this.#few.list;
+    const few = this.#hasAllLabels ? undefined : this.#shelves.few;
     if (few !== undefined) {
-      for (const { label, entry } of few) {
+      for (const { label, shelf } of few) {
         const value = item.get(label);
-        if (value !== undefined) putInto(entry, value, item);
+        if (value !== undefined) putInto(shelf, value, item);
       }
       return;
     }
@@ -209,11 +228,11 @@ export class ItemShelves<T extends Labelled> {
 
   /** Call before the item's labels, or those that it inherits, change. */
   remove(item: T): void {
-    const few = this.#hasAllLabels ? undefined : this.#few.list;
+    const few = this.#hasAllLabels ? undefined : this.#shelves.few;
     if (few !== undefined) {
-      for (const { label, entry } of few) {
+      for (const { label, shelf } of few) {
         const value = item.get(label);
-        if (value !== undefined) takeFrom(entry, value, item);
+        if (value !== undefined) takeFrom(shelf, value, item);
       }
       return;
     }
@@ -246,7 +265,6 @@ export class ItemShelves<T extends Labelled> {
   #shelve(label: string, items: Iterable<T>): void {
     const shelf = new Map<string, Place<T>>();
     this.#shelves.set(label, shelf);
-    this.#few.changed();
     for (const item of items) {
       const value = item.get(label);
       if (value !== undefined) putInto(shelf, value, item);

@@ -61,10 +61,8 @@ export class RouteDriver {
   readonly #table = new RouteTable();
   /** Slots of which something must be written, and some of which nothing has to be any more. */
   #queue: Slot[] = [];
-  /** Slots whose desired route is not in the kernel, or not like this. */
-  #updates = 0;
-  /** Slots whose actual route is not desired. */
-  #deletions = 0;
+  /** How many of them there is something to write of. */
+  #pending = 0;
   readonly #actualByOif = new SlotsByOif();
   #actualCount = 0;
   #round = 0;
@@ -142,11 +140,10 @@ export class RouteDriver {
     if (desired !== undefined) pending = right ? "nothing" : "update";
     else if (actual !== undefined) pending = "deletion";
     if (pending !== slot.pending) {
-      this.#updates += Number(pending === "update") - Number(slot.pending === "update");
-      this.#deletions += Number(pending === "deletion") - Number(slot.pending === "deletion");
+      this.#pending += Number(pending !== "nothing") - Number(slot.pending !== "nothing");
       slot.pending = pending;
       if (pending !== "nothing") this.#enqueue(slot);
-      else if (this.#updates + this.#deletions === 0) this.#takeQueue();
+      else if (this.#pending === 0) this.#takeQueue();
     }
     if (desired === undefined && actual === undefined) this.#table.prune(slot.destination);
   }
@@ -211,15 +208,14 @@ export class RouteDriver {
 
   /** Something can be written now. */
   get dirty(): boolean {
-    if (this.#updates > 0) return true;
-    if (this.#deletions === 0) return false;
-    return this.#queue.some((slot) => slot.pending === "deletion" && this.#mayDelete(slot));
+    return this.#queue.some(
+      (slot) => slot.pending === "update" || (slot.pending === "deletion" && this.#mayDelete(slot)),
+    );
   }
 
   /** Milliseconds until a route of others may be removed; undefined: none waits. */
   graceLeftMs(): number | undefined {
     let left: number | undefined;
-    if (this.#deletions === 0) return undefined;
     for (const slot of this.#queue) {
       const since = slot.pending === "deletion" ? this.#foreignSinceMs.get(slot) : undefined;
       if (since === undefined) continue;
