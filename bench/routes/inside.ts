@@ -7,10 +7,13 @@ import {
   NetlinkSocket,
   NetlinkWriter,
   openRouteKernel,
+  RT_SCOPE_LINK,
+  RT_TABLE_MAIN,
+  RTN_UNICAST,
   type Link,
   type Route,
 } from "#netlink";
-import { defaultLinuxDataplaneConfig } from "../../src/dataplane/linux/config.ts";
+import { defaultLinuxDataplaneConfig as config } from "../../src/dataplane/linux/config.ts";
 import { RouteDriver } from "../../src/dataplane/linux/route-driver.ts";
 import { ClusterRoutes } from "../../src/dataplane/linux/tunnels/cluster-routes.ts";
 import { writeChange, writeRouteDump } from "../../src/netlink/route/codec.ts";
@@ -54,7 +57,7 @@ const index = [...links.values()].find(({ name }) => name === DEVICE)?.index ?? 
 function newDriver(): RouteDriver {
   return new RouteDriver({
     kernel,
-    config: defaultLinuxDataplaneConfig,
+    config,
     linkByIndex: (each) => links.get(each),
     nowMs: () => performance.now(),
     onStale: () => {},
@@ -90,17 +93,23 @@ function bareKernel(kind: "replaceRoute" | "deleteRoute"): number {
   return ms;
 }
 
+/** As the driver's. */
 function workloadRoute(dst: Cidr): Route {
   return {
     dst,
-    table: 254,
-    protocol: 80,
-    type: 1,
-    scope: 253,
+    table: RT_TABLE_MAIN,
+    protocol: config.routeProtocol,
+    type: RTN_UNICAST,
+    scope: RT_SCOPE_LINK,
     tos: 0,
-    priority: 1024,
+    priority: config.ipv4RoutePriority,
     oif: index,
   };
+}
+
+/** All of them to one interface, or away. */
+function setAll(driver: RouteDriver, ifindex: number | undefined): void {
+  for (const address of addresses) driver.setWorkload(address, ifindex);
 }
 
 const rounds = Array.from({ length: ROUNDS }, () => {
@@ -108,11 +117,11 @@ const rounds = Array.from({ length: ROUNDS }, () => {
   const bareRemove = bareKernel("deleteRoute");
   const fresh = newDriver();
   const add = milliseconds(() => {
-    for (const address of addresses) fresh.setWorkload(address, index);
+    setAll(fresh, index);
     applied(fresh, ROUTES);
   });
   const remove = milliseconds(() => {
-    for (const address of addresses) fresh.setWorkload(address, undefined);
+    setAll(fresh, undefined);
     applied(fresh, ROUTES);
   });
   return { bareAdd, bareRemove, add, remove };
@@ -121,7 +130,7 @@ const ofRounds = (which: keyof (typeof rounds)[number]): number =>
   median(rounds.map((round) => round[which]));
 
 const driver = newDriver();
-for (const address of addresses) driver.setWorkload(address, index);
+setAll(driver, index);
 applied(driver, ROUTES);
 const resync = median(
   Array.from({ length: RESYNCS }, () =>
@@ -134,7 +143,7 @@ const resync = median(
 const restarted = newDriver();
 const restart = milliseconds(() => {
   restarted.resync(() => {});
-  for (const address of addresses) restarted.setWorkload(address, index);
+  setAll(restarted, index);
   applied(restarted, 0);
 });
 
@@ -144,7 +153,7 @@ function bareDump(): number {
   const rounds = Array.from({ length: RESYNCS }, () =>
     milliseconds(() => {
       const writer = new NetlinkWriter();
-      writeRouteDump(writer, 4, 254);
+      writeRouteDump(writer, 4, RT_TABLE_MAIN);
       const parts = socket.dump(writer.bytes(), "read routes", () => true);
       if (parts.length < ROUTES) throw new Error("routes are missing");
     }),
@@ -185,7 +194,7 @@ function measureBlocks(): Readonly<
   const ends = new Map(updates.map(({ dst, dstNodeName }) => [dstNodeName, parseCidr(dst)]));
   const blocks = newDriver();
   const cluster = new ClusterRoutes({
-    config: defaultLinuxDataplaneConfig,
+    config,
     set: (routeClass, dst, route) => blocks.set(routeClass, dst, route),
     tunnelOf: (node) => {
       const first = ends.get(node);
@@ -230,7 +239,7 @@ function measureBlocks(): Readonly<
   return { add, resync, dump, remove, batchAdd, batchRemove };
 }
 
-for (const address of addresses) driver.setWorkload(address, undefined);
+setAll(driver, undefined);
 applied(driver, ROUTES);
 const line = (verb: string) => (address: Cidr) =>
   `route ${verb} ${formatCidr(address)} dev ${DEVICE} scope link proto 80 metric 1024`;

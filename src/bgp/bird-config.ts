@@ -14,6 +14,8 @@ import type { BgpModel, FamilyModel, Peer } from "./types.ts";
 
 /** Routing protocol of what our agent programs, in the kernel's route messages. */
 export const FELIX_PROTOCOL = 80;
+/** BIRD's patterns for the devices of tunnels. */
+export const TUNNEL_INTERFACES = ["*.cali", "*.calico", "tunl0"];
 /** Of the copies that `service/keep-routes` makes. */
 const KEPT_PROTOCOL = 81;
 /** Of a route's metric: behind whatever else has the same prefix. */
@@ -195,7 +197,7 @@ function exportText(model: BgpModel, part: FamilyModel): string[] {
     model.reflectorClusterId === undefined
       ? "reject;"
       : "if source != RTS_BGP then reject; accept;";
-  const tunnels = ['"*.cali"', '"*.calico"', '"tunl0"'].map((one) => `(ifname ~ ${one})`);
+  const tunnels = TUNNEL_INTERFACES.map((one) => `(ifname ~ "${one}")`);
   return [
     "function margay_export(bool is_internal)",
     "{",

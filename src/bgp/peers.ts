@@ -234,6 +234,11 @@ const PREFIX: Readonly<Record<PeerKind, string>> = {
   "local-workload": "Local_Workload",
 };
 
+/** Whether a protocol of BIRD is a session with a peer, by what its name begins with. */
+export function isPeerName(protocol: string): boolean {
+  return Object.values(PREFIX).some((prefix) => protocol.startsWith(`${prefix}_`));
+}
+
 function addPeer(context: PeerContext, found: Found, wanted: Wanted): void {
   const { origin, kind, spec, remote, reversed = false } = wanted;
   const port = remote.port === BGP_PORT ? "" : `_port_${remote.port}`;

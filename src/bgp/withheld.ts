@@ -3,7 +3,7 @@
  * §9.2, RFC 4456 §6, RFC 1997), step by step, on a route as BIRD shows it.
  */
 import { cidrContains, parseCidr, tryParseCidr, type Cidr } from "#ip";
-import { FELIX_PROTOCOL } from "./bird-config.ts";
+import { FELIX_PROTOCOL, TUNNEL_INTERFACES } from "./bird-config.ts";
 import { PRIORITY_BASE, PRIORITY_FLOOR } from "./bird-filters.ts";
 import type { BgpModel, Community, FamilyModel, FilterMatch, Peer } from "./types.ts";
 
@@ -26,7 +26,6 @@ export interface TableRoute {
   readonly communities: readonly string[];
 }
 
-const TUNNELS = ["*.cali", "*.calico", "tunl0"];
 /** RFC 1997: NO_EXPORT, NO_ADVERTISE, NO_EXPORT_SUBCONFED. */
 const NO_EXPORT = ["65535:65281", "65535:65283"];
 const NO_ADVERTISE = "65535:65282";
@@ -148,7 +147,7 @@ function byDefault(
   const isIn = (cidr: string): boolean => cidrContains(parseCidr(cidr), net);
   const hidden = part.pools.find(({ cidr, exported }) => !exported && isIn(cidr));
   if (hidden !== undefined) return `${hidden.origin} has disableBGPExport`;
-  const tunnel = TUNNELS.some((pattern) => isLike(route.interface, pattern));
+  const tunnel = TUNNEL_INTERFACES.some((pattern) => isLike(route.interface, pattern));
   if (peer.internal && tunnel) return "a tunnel's, which other nodes of this AS know";
   const ours = model.workloadPrefixes.some((one) => isLike(route.interface, `${one}*`));
   if (route.kind === "kernel" && route.kernelSource === FELIX_PROTOCOL && !ours && !tunnel)

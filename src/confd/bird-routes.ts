@@ -1,5 +1,5 @@
 /** What `show route` of BIRD 2 prints, with or without `all`. */
-import type { TableRoute } from "#bgp";
+import { isPeerName, type TableRoute } from "#bgp";
 import { birdCommand } from "./birdc.ts";
 
 export interface BirdRoute extends TableRoute {
@@ -13,15 +13,6 @@ const ROUTE_LINE =
   /^(\S+)?\s+(?:unicast|blackhole|unreachable|prohibit) \[(\S+) ([^\]]*?)(?: from \S+)?\] (\*)?/;
 const NEXT_HOP = /^\s+(?:via (\S+) on|dev) (\S+)/;
 const ATTRIBUTE = /^\s+([A-Za-z]+(?:\.[a-z_]+)?): ?(.*)$/;
-const KINDS: readonly (readonly [protocol: string, kind: TableRoute["kind"]])[] = [
-  ["kernel", "kernel"],
-  ["direct", "device"],
-  ["Mesh_", "bgp"],
-  ["Global_", "bgp"],
-  ["Node_", "bgp"],
-  ["Local_Workload_", "bgp"],
-];
-
 /** `which`: "", or `export PEER`, which asks for those that go to it. */
 export async function birdRoutes(socketPath: string, which = ""): Promise<BirdRoute[]> {
   const lines = await birdCommand(socketPath, `show route ${which} all`.replace("  ", " "));
@@ -36,7 +27,7 @@ export function parseRoutes(lines: readonly string[]): BirdRoute[] {
     const [found, destination = route?.destination, protocol = "", since = "", best] =
       ROUTE_LINE.exec(line) ?? [];
     if (found !== undefined && destination !== undefined) {
-      const kind = KINDS.find(([beginning]) => protocol.startsWith(beginning))?.[1] ?? "static";
+      const kind = kindOf(protocol);
       const isBest = best !== undefined;
       routes.push({
         destination,
@@ -52,6 +43,13 @@ export function parseRoutes(lines: readonly string[]): BirdRoute[] {
     if (route !== undefined) addDetail(route, line);
   }
   return routes;
+}
+
+/** BIRD numbers the protocols that have no name, and ours for static routes have names of their own. */
+function kindOf(protocol: string): TableRoute["kind"] {
+  if (isPeerName(protocol)) return "bgp";
+  if (protocol.startsWith("kernel")) return "kernel";
+  return protocol.startsWith("direct") ? "device" : "static";
 }
 
 function addDetail(route: Draft, line: string): void {

@@ -1,7 +1,7 @@
 /**
  * Workloads joined to their host the way Calico's CNI plugin joins them.
  *
- *   workload eth0 ── caliXXXXXXXXXXX [host]
+ *   workload eth0 ── cali… [host]
  *
  * The workload's default route points at 169.254.1.1 and fe80::ecee:eeff:feee:eeee, which the host
  * answers by proxy ARP and by the link-local address that its MAC ee:ee:ee:ee:ee:ee gives.

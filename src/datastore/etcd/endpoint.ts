@@ -103,7 +103,7 @@ function renewableTls(tls: TlsSettings): () => SecureClientSessionOptions {
     try {
       last = readTls(tls);
     } catch {
-      // They are just being written, or taken away: the last ones are as good as none.
+      // They are just being written, or were taken away: the last ones may still do.
     }
     return last;
   };
