@@ -18,9 +18,10 @@ test("the policy table in the kernel", async (t) => {
     for (const line of [
       "type filter hook prerouting priority raw; policy accept;",
       'iifname "cali*" goto from-workload',
-      "ct state established,related oifname @workload-interfaces accept",
+      'iifname "cali*" iifname . ip saddr . ether saddr @workload-source-mac4 accept',
+      'ct state established,related oifname "cali*" oifname @workload-interfaces accept',
       'meta mark vmap @from-class-chain comment "Key: iifname map @from-class"',
-      "iifname . ether saddr @workload-mac goto workload-source-address",
+      "iifname . ether saddr @workload-mac goto workload-source-other",
       '"cali00000000000" . 10.65.0.16',
       'comment "End of tier second. Drop if no policies passed packet"',
       'comment "GlobalNetworkPolicy none is not known"',

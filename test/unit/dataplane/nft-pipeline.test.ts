@@ -241,7 +241,10 @@ describe("traffic to the host", () => {
 
   it("lets answers to the host through, and neighbour discovery", () => {
     const { table } = world("Drop");
-    assert.equal(runInput(table, { ...toHost, ctState: "established" }).verdict, "accept");
+    const answer = { ...toHost, ctState: "established" } as const;
+    assert.equal(runInput(table, answer).verdict, "accept");
+    const unknown = { ...answer, iifname: "cali-x", src: "fe80::1", dst: "fe80::2" };
+    assert.equal(runInput(table, unknown).verdict, "drop");
     const nd = { ...toHost, src: "fe80::1", dst: "ff02::1:ff00:1", protocol: 58 };
     const verdictOf = (icmpType: number): string =>
       runInput(table, { ...nd, icmpType, ctState: "untracked" }).verdict;
@@ -345,6 +348,24 @@ describe("sources", () => {
     assert.equal(from("calim", "10.65.0.2", { sourceMac: "0a:00:00:00:00:02" }), "drop");
     assert.equal(from("calim", "10.65.0.2"), "drop", "no link header: nothing to show");
     assert.equal(from("calia", "10.65.0.1", { sourceMac: "0a:00:00:00:00:02" }), "accept");
+  });
+
+  it("must have the MAC as soon, and only as long, as it is declared", () => {
+    const changing = new NftWorld().send(profileUpdate("open"), wepUpdate("a", A));
+    const verdicts = (): string[] =>
+      [FROM_A, { ...FROM_A, src: "fd65::1", dst: "fd09::9" }].flatMap((packet) =>
+        ["0a:00:00:00:00:01", "0a:00:00:00:00:02"].map((sourceMac) => {
+          changing.flush();
+          return runForward(changing.table, { ...packet, sourceMac }).verdict;
+        }),
+      );
+    assert.deepEqual(verdicts(), ["accept", "accept", "accept", "accept"]);
+    changing.send(wepUpdate("a", { ...A, mac: "0a:00:00:00:00:01" }));
+    assert.deepEqual(verdicts(), ["accept", "drop", "accept", "drop"]);
+    changing.send(wepUpdate("a", { ...A, mac: "0a:00:00:00:00:02" }));
+    assert.deepEqual(verdicts(), ["drop", "accept", "drop", "accept"]);
+    changing.send(wepUpdate("a", A));
+    assert.deepEqual(verdicts(), ["accept", "accept", "accept", "accept"]);
   });
 
   it("may be unspecified only on the link", () => {

@@ -24,7 +24,7 @@ import { stageConfig, type NftHostStage } from "./host-stages.ts";
 import { MAX_IDENTITIES, Policies, type PolicyUse } from "./policies.ts";
 import { Segments } from "./segments.ts";
 import { SpoofLists } from "./spoof-lists.ts";
-import { dispatchChains, staticChains, staticSets } from "./static-chains.ts";
+import { staticChains, staticSets, traitChains, type WorkloadTraits } from "./static-chains.ts";
 
 const IPV4_ONLY: readonly IpFamily[] = [4];
 const BOTH_FAMILIES: readonly IpFamily[] = [4, 6];
@@ -61,6 +61,7 @@ export class PolicyCompiler {
   readonly #hostRules: HostRules;
   /** Families that policy is written for; undefined before the first flush. */
   #families: readonly IpFamily[] | undefined;
+  #traits: WorkloadTraits | undefined;
 
   constructor(config: NftPolicyConfig, table: NftTable, options: CompilerOptions = {}) {
     const { hash, maxIdentities = MAX_IDENTITIES } = options;
@@ -145,6 +146,7 @@ export class PolicyCompiler {
     this.#hostEndpoints.resolve();
     const families = this.#familiesInUse();
     if (families !== this.#families) this.#setFamilies(families);
+    this.#setTraits({ ipv6: families.includes(6), macs: this.#endpoints.declareMacs });
     const reshaped = [...this.#ipSets.flush(families)];
     this.#policies.ipSetsReshaped(reshaped);
     this.#dropping?.ipSetsReshaped(reshaped);
@@ -225,8 +227,12 @@ export class PolicyCompiler {
     this.#dropping?.allReshaped();
     this.#classes.allReshaped();
     this.#hostEndpoints.allReshaped();
-    const ipv6 = families.includes(6);
-    for (const chain of dispatchChains(this.#config, ipv6)) this.#table.setChain(chain);
+  }
+
+  #setTraits(traits: WorkloadTraits): void {
+    if (traits.ipv6 === this.#traits?.ipv6 && traits.macs === this.#traits.macs) return;
+    this.#traits = traits;
+    for (const chain of traitChains(this.#config, traits)) this.#table.setChain(chain);
   }
 
   #start(): void {

@@ -41,6 +41,7 @@ interface Port {
   readonly problem: string | undefined;
   /** Packets of IPv6 may come from it or go to it. */
   readonly usesIpv6: boolean;
+  readonly declaresMac: boolean;
   elements: ReadonlyMap<string, SetElement>;
 }
 
@@ -60,6 +61,7 @@ export class Endpoints {
   readonly #keysByInterface = new Map<string, Set<string>>();
   readonly #ports = new Map<string, Port>();
   readonly #ipv6Ports = new Set<string>();
+  readonly #macPorts = new Set<string>();
   readonly #problems = new Map<string, string>();
   /** Interfaces whose endpoints changed; then those whose elements must be compared. */
   readonly #dirty = new Set<string>();
@@ -104,6 +106,11 @@ export class Endpoints {
     return this.#ipv6Ports.size > 0;
   }
 
+  /** Some endpoint declares its MAC. Known after `resolve`. */
+  get declareMacs(): boolean {
+    return this.#macPorts.size > 0;
+  }
+
   /** First step of a flush: joins and leaves classes; no element is written yet. */
   resolve(): void {
     for (const name of this.#dirty) {
@@ -115,8 +122,8 @@ export class Endpoints {
         // Kept until its elements are withdrawn.
         this.#ports.set(name, { ...before, classes: undefined, spoofList: undefined });
       }
-      if (after?.usesIpv6 === true) this.#ipv6Ports.add(name);
-      else this.#ipv6Ports.delete(name);
+      include(this.#ipv6Ports, name, after?.usesIpv6 === true);
+      include(this.#macPorts, name, after?.declaresMac === true);
       this.#stale.add(name);
     }
   }
@@ -170,6 +177,7 @@ export class Endpoints {
       spoofList: undefined,
       problem,
       usesIpv6: false,
+      declaresMac: false,
       elements: NO_ELEMENTS,
     };
     if (this.#interfaceProblem(name) !== undefined || endpoint.state !== "active") return down;
@@ -182,6 +190,7 @@ export class Endpoints {
         egress: this.#classes.join("egress", tiers, profileIds, name),
       },
       usesIpv6: [...cidrsOf(endpoint.ipv6Nets), ...cidrsOf(prefixes)].some(isIpv6),
+      declaresMac: endpoint.mac !== "",
       spoofList: prefixes.length > 0 ? this.#spoofLists.join(prefixes, name) : undefined,
     };
   }
@@ -249,18 +258,21 @@ export class Endpoints {
     put(sets.known, device);
     put(sets.to, device, port.classes.ingress.id);
     put(sets.from, device, port.classes.egress.id);
+    const mac = tryParseMac(endpoint.mac);
+    if (endpoint.mac !== "") put(sets.macDeclared, device);
+    if (mac !== undefined) put(sets.mac, concat(device, macBytes(mac)));
     for (const cidr of cidrsOf(netsOf(endpoint))) {
       if (!isHostCidr(cidr)) continue;
       if (cidr.family === 6 && !this.#config.ipv6Support) continue;
-      put(cidr.family === 4 ? sets.source4 : sets.source6, concat(device, ipBytes(cidr)));
+      const source = concat(device, ipBytes(cidr));
+      if (mac !== undefined) {
+        put(cidr.family === 4 ? sets.sourceMac4 : sets.sourceMac6, concat(source, macBytes(mac)));
+      } else if (endpoint.mac === "") {
+        put(cidr.family === 4 ? sets.source4 : sets.source6, source);
+      }
     }
     if (port.spoofList !== undefined)
       put(sets.spoof, device, this.#spoofLists.idOf(port.spoofList));
-    if (endpoint.mac !== "") {
-      put(sets.macDeclared, device);
-      const mac = tryParseMac(endpoint.mac);
-      if (mac !== undefined) put(sets.mac, concat(device, macBytes(mac)));
-    }
     return elements;
   }
 
@@ -301,6 +313,11 @@ export class Endpoints {
 /** In text order these sort by orchestrator, workload and endpoint. */
 function endpointKey(id: WorkloadEndpointId): string {
   return `${id.orchestratorId}\0${id.workloadId}\0${id.endpointId}`;
+}
+
+function include(names: Set<string>, name: string, wanted: boolean): void {
+  if (wanted) names.add(name);
+  else names.delete(name);
 }
 
 function isIpv6(cidr: Cidr): boolean {

@@ -189,6 +189,11 @@ export function deviceInSet(device: Device, set: string): Expr[] {
   return [loadDevice[device], lookup(set)];
 }
 
+/** The set is asked only for names that begin with the prefix. */
+export function deviceOfPrefixInSet(device: Device, prefix: string, set: string): Expr[] {
+  return [...deviceHasPrefix(device, prefix), lookup(set)];
+}
+
 /**
  * Device → class → verdict; no match if the device or its class is missing.
  *
@@ -246,21 +251,37 @@ export function peerInSet(key: {
   return exprs;
 }
 
-/** Key `iifname . source address`. */
-export function deviceAndSourceInSet(family: IpFamily, set: string): Expr[] {
-  const load = loadAddress[family].src;
-  return [loadIifname, { ...(load as Expr & { type: "payload" }), dreg: 4 }, lookup(set)];
+/**
+ * Key `iifname . source address`, or `iifname . source address . ether saddr`, the latter on Ethernet
+ * devices alone. Most packets of workloads are decided here, and others pass it: so the name is loaded
+ * once, and the set is asked only for names that begin with the prefix.
+ */
+export function sourceInSet(key: {
+  readonly set: string;
+  readonly prefix: string;
+  readonly family: IpFamily;
+  readonly withMac: boolean;
+}): Expr[] {
+  const { set, prefix, family, withMac } = key;
+  const address = { ...(loadAddress[family].src as Expr & { type: "payload" }), dreg: 4 };
+  const exprs = [...familyIs(family), ...(withMac ? deviceIsEthernet() : [])];
+  exprs.push(...deviceHasPrefix("iifname", prefix), address);
+  if (withMac) exprs.push(loadSourceMac(family === 4 ? 5 : 8));
+  return [...exprs, lookup(set)];
 }
 
-/** Key `iifname . ether saddr` (offset 6, IEEE 802.3), on Ethernet devices alone. */
+/** Offset 6, IEEE 802.3. */
+function loadSourceMac(dreg: Reg): Expr {
+  return { type: "payload", base: "link", offset: 6, len: 6, dreg };
+}
+
+function deviceIsEthernet(): Expr[] {
+  return [{ type: "meta", key: "iiftype", dreg: 0 }, cmp("eq", u16Host(ARPHRD_ETHER))];
+}
+
+/** Key `iifname . ether saddr`, on Ethernet devices alone. */
 export function deviceAndSourceMacInSet(set: string): Expr[] {
-  return [
-    { type: "meta", key: "iiftype", dreg: 0 },
-    cmp("eq", u16Host(ARPHRD_ETHER)),
-    loadIifname,
-    { type: "payload", base: "link", offset: 6, len: 6, dreg: 4 },
-    lookup(set),
-  ];
+  return [...deviceIsEthernet(), loadIifname, loadSourceMac(4), lookup(set)];
 }
 
 export function ctStateAny(...states: readonly (keyof typeof CT_STATE)[]): Expr[] {

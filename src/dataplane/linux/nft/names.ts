@@ -68,7 +68,7 @@ export const failsafes = {
 
 export const chains = {
   source: "workload-source",
-  sourceAddress: "workload-source-address",
+  otherSource: "workload-source-other",
   toHost: "workload-to-host",
   toHostAction: "workload-to-host-action",
   fromWorkload: "from-workload",
@@ -85,8 +85,12 @@ export const sets = {
   to: "to-class",
   fromChain: "from-class-chain",
   toChain: "to-class-chain",
+  /** Interface and address of endpoints that declare no MAC. */
   source4: "workload-source4",
   source6: "workload-source6",
+  /** Interface, address and MAC of those that do. */
+  sourceMac4: "workload-source-mac4",
+  sourceMac6: "workload-source-mac6",
   mac: "workload-mac",
   macDeclared: "workload-mac-declared",
   /** ifname → list of further source prefixes. */

@@ -20,11 +20,11 @@ import {
   addressInCidr,
   ctStateAny,
   counter,
-  deviceAndSourceInSet,
   deviceAndSourceMacInSet,
   deviceDispatch,
   deviceHasPrefix,
   deviceInSet,
+  deviceOfPrefixInSet,
   drop,
   familyIs,
   goto,
@@ -33,6 +33,7 @@ import {
   portInRange,
   protocolIs,
   rule as nftRule,
+  sourceInSet,
   type Device,
 } from "./exprs.ts";
 import { identitySet } from "./identities.ts";
@@ -52,6 +53,8 @@ export function staticSets(): { readonly set: NftSet; readonly elements: readonl
     empty({ name: sets.toChain, key: ["mark"], data: "verdict" }),
     empty({ name: sets.source4, key: ["ifname", "ipv4_addr"] }),
     empty({ name: sets.source6, key: ["ifname", "ipv6_addr"] }),
+    empty({ name: sets.sourceMac4, key: ["ifname", "ipv4_addr", "ether_addr"] }),
+    empty({ name: sets.sourceMac6, key: ["ifname", "ipv6_addr", "ether_addr"] }),
     empty({ name: sets.mac, key: ["ifname", "ether_addr"] }),
     empty({ name: sets.macDeclared, key: ["ifname"] }),
     empty({ name: sets.spoof, key: ["ifname"], data: "mark" }),
@@ -73,37 +76,82 @@ export function staticSets(): { readonly set: NftSet; readonly elements: readonl
 }
 
 export function staticChains(config: NftPolicyConfig): NftChain[] {
-  const { raw, filter } = PRIORITY;
-  const base = (name: string, hook: ChainHook, priority: number, device: Device, to: string) =>
-    baseChain(config, name, hook, priority, device, to);
+  const { filter } = PRIORITY;
+  const base = (parts: BaseChain): NftChain => baseChain(config, parts);
   const all = [
     ...rejectChains(config),
-    base(baseChains.antiSpoofing, "prerouting", raw, "iifname", chains.source),
     { name: chains.source, rules: macRules() },
-    { name: chains.sourceAddress, rules: sourceAddressRules(config) },
-    base(baseChains.forwardFrom, "forward", filter, "iifname", chains.fromWorkload),
-    base(baseChains.forwardTo, "forward", filter + 1, "oifname", chains.toWorkload),
-    base(baseChains.inputPolicy, "input", filter, "iifname", chains.toHost),
+    { name: chains.otherSource, rules: otherSourceRules(config) },
+    base({
+      name: baseChains.forwardFrom,
+      hook: "forward",
+      priority: filter,
+      rules: [establishedRule()],
+      device: "iifname",
+      to: chains.fromWorkload,
+    }),
+    base({
+      name: baseChains.forwardTo,
+      hook: "forward",
+      priority: filter + 1,
+      rules: config.interfacePrefixes.map((prefix) =>
+        establishedRule(deviceOfPrefixInSet("oifname", prefix, sets.known)),
+      ),
+      device: "oifname",
+      to: chains.toWorkload,
+    }),
+    base({
+      name: baseChains.inputPolicy,
+      hook: "input",
+      priority: filter,
+      device: "iifname",
+      to: chains.toHost,
+    }),
     {
       name: chains.toHost,
-      rules: [...toHostExceptions(config), nftRule([goto(chains.fromWorkload)])],
+      rules: [
+        ...toHostExceptions(config),
+        establishedRule(deviceInSet("iifname", sets.known)),
+        nftRule([goto(chains.fromWorkload)]),
+      ],
     },
   ];
   // `Return` and `Accept` both leave it to the host's other tables; then the stage has no use.
   if (config.defaultEndpointToHostAction === "Drop") {
-    all.push(base(baseChains.inputAction, "input", filter + 1, "iifname", chains.toHostAction), {
-      name: chains.toHostAction,
-      rules: toHostActionRules(config),
-    });
+    all.push(
+      base({
+        name: baseChains.inputAction,
+        hook: "input",
+        priority: filter + 1,
+        device: "iifname",
+        to: chains.toHostAction,
+      }),
+      { name: chains.toHostAction, rules: toHostActionRules(config) },
+    );
   }
   return all;
 }
 
-/** Dispatch to the classes. Without `ipv6`, no rule of theirs knows IPv6, and none gets there. */
-export function dispatchChains(config: NftPolicyConfig, ipv6: boolean): NftChain[] {
+/** What some workload has, so that packets are asked for it. */
+export interface WorkloadTraits {
+  readonly ipv6: boolean;
+  readonly macs: boolean;
+}
+
+/** Chains that depend on what workloads have. */
+export function traitChains(config: NftPolicyConfig, traits: WorkloadTraits): NftChain[] {
+  const antiSpoofing = baseChain(config, {
+    name: baseChains.antiSpoofing,
+    hook: "prerouting",
+    priority: PRIORITY.raw,
+    rules: ownSourceRules(config, traits),
+    device: "iifname",
+    to: chains.source,
+  });
   return [
-    { name: chains.fromWorkload, rules: fromWorkloadRules(config, ipv6) },
-    { name: chains.toWorkload, rules: toWorkloadRules(config, ipv6) },
+    antiSpoofing,
+    { name: chains.fromWorkload, rules: fromWorkloadRules(config, traits) },
+    { name: chains.toWorkload, rules: toWorkloadRules(config, traits) },
   ];
 }
 
@@ -112,39 +160,59 @@ function dispatch(device: Device, map: string, verdicts: string): NftRule {
   return nftRule(deviceDispatch(device, map, verdicts), `Key: ${device} map @${map}`);
 }
 
-function baseChain(
-  config: NftPolicyConfig,
-  name: string,
-  hook: ChainHook,
-  priority: number,
-  device: Device,
-  to: string,
-): NftChain {
+interface BaseChain {
+  readonly name: string;
+  readonly hook: ChainHook;
+  readonly priority: number;
+  /** Of what most packets are; the rest, if the device may be a workload's, goes on to `to`. */
+  readonly rules?: readonly NftRule[];
+  readonly device: Device;
+  readonly to: string;
+}
+
+function baseChain(config: NftPolicyConfig, parts: BaseChain): NftChain {
+  const { name, hook, priority, rules = [], device, to } = parts;
+  const rest = config.interfacePrefixes.map((prefix) =>
+    nftRule([...deviceHasPrefix(device, prefix), goto(to)]),
+  );
   return {
     name,
     hook: { type: "filter", hook, priority, policy: "accept" },
-    rules: config.interfacePrefixes.map((prefix) =>
-      nftRule([...deviceHasPrefix(device, prefix), goto(to)]),
-    ),
+    rules: [...rules, ...rest],
   };
+}
+
+/**
+ * What an endpoint sends from its addresses. Every packet of every workload is asked for it, so it is
+ * one lookup, also where a MAC is declared, and there is no rule that none of them needs.
+ */
+function ownSourceRules(config: NftPolicyConfig, { ipv6, macs }: WorkloadTraits): NftRule[] {
+  const keys = [
+    { set: sets.sourceMac4, family: 4, withMac: true },
+    { set: sets.source4, family: 4, withMac: false },
+    { set: sets.sourceMac6, family: 6, withMac: true },
+    { set: sets.source6, family: 6, withMac: false },
+  ] as const;
+  return keys
+    .filter(({ family, withMac }) => (family === 4 || ipv6) && (!withMac || macs))
+    .flatMap((key) => config.interfacePrefixes.map((prefix) => ({ ...key, prefix })))
+    .map((key) => nftRule([...sourceInSet(key), accept]));
 }
 
 /** Only an allowed MAC gets on if one is declared; a device without link header has none to show. */
 function macRules(): NftRule[] {
   return [
-    nftRule([...deviceAndSourceMacInSet(sets.mac), goto(chains.sourceAddress)]),
+    nftRule([...deviceAndSourceMacInSet(sets.mac), goto(chains.otherSource)]),
     nftRule(
       [...deviceInSet("iifname", sets.macDeclared), ...dropExprs()],
       "Source MAC is not the workload's",
     ),
-    nftRule([goto(chains.sourceAddress)]),
+    nftRule([goto(chains.otherSource)]),
   ];
 }
 
-function sourceAddressRules(config: NftPolicyConfig): NftRule[] {
+function otherSourceRules(config: NftPolicyConfig): NftRule[] {
   const rules = [
-    nftRule([...familyIs(4), ...deviceAndSourceInSet(4, sets.source4), accept]),
-    nftRule([...familyIs(6), ...deviceAndSourceInSet(6, sets.source6), accept]),
     nftRule(
       [...familyIs(6), ...addressInCidr("src", parseCidr("fe80::/10")), accept],
       "Link-local: never forwarded",
@@ -253,11 +321,17 @@ function openStackRules(config: NftPolicyConfig): NftRule[] {
 }
 
 /**
- * Established flows pass before the dispatch by class: the interface must be known, its policy is
- * not asked again. The verdict maps come after what holds for every class.
+ * Established flows pass before the dispatch by class: their policy is not asked again. They need not
+ * be asked for where they come from in the forward hook, since only known interfaces have addresses
+ * that get there; but where they go must be known.
  */
-function fromWorkloadRules(config: NftPolicyConfig, ipv6: boolean): NftRule[] {
-  const rules = conntrackRules(config, ipv6, "iifname");
+function establishedRule(device: readonly Expr[] = []): NftRule {
+  return nftRule([...ctStateAny("established", "related"), ...device, accept]);
+}
+
+/** The verdict maps come after what holds for every class. Without `ipv6`, no class knows IPv6. */
+function fromWorkloadRules(config: NftPolicyConfig, traits: WorkloadTraits): NftRule[] {
+  const rules = newFlowRules(config, traits);
   if (!config.allowVxlanPacketsFromWorkloads) {
     const exprs = [
       ...protocolIs(IPPROTO.udp),
@@ -285,23 +359,20 @@ function fromWorkloadRules(config: NftPolicyConfig, ipv6: boolean): NftRule[] {
   return rules;
 }
 
-function toWorkloadRules(config: NftPolicyConfig, ipv6: boolean): NftRule[] {
+function toWorkloadRules(config: NftPolicyConfig, traits: WorkloadTraits): NftRule[] {
   return [
-    ...conntrackRules(config, ipv6, "oifname"),
+    ...newFlowRules(config, traits),
     dispatch("oifname", sets.to, sets.toChain),
     nftRule(dropExprs(), "Unknown interface"),
   ];
 }
 
-function conntrackRules(config: NftPolicyConfig, ipv6: boolean, device: Device): NftRule[] {
+function newFlowRules(config: NftPolicyConfig, { ipv6 }: WorkloadTraits): NftRule[] {
   const rules: NftRule[] = [];
   if (!ipv6) {
     const reason = config.ipv6Support ? "No workload has an IPv6 address" : "Ipv6Support is off";
     rules.push(nftRule([...familyIs(6), ...dropExprs()], reason));
   }
-  rules.push(
-    nftRule([...ctStateAny("established", "related"), ...deviceInSet(device, sets.known), accept]),
-  );
   if (!config.disableConntrackInvalidCheck) {
     rules.push(
       nftRule([...ctStateAny("invalid"), ...denyExprs(config)], "Invalid connection state"),
@@ -314,7 +385,7 @@ function conntrackRules(config: NftPolicyConfig, ipv6: boolean, device: Device):
 function toHostActionRules(config: NftPolicyConfig): NftRule[] {
   return [
     ...toHostExceptions(config),
-    nftRule([...ctStateAny("established", "related"), accept]),
+    establishedRule(),
     nftRule([counter, drop], "DefaultEndpointToHostAction Drop"),
   ];
 }
