@@ -23,6 +23,8 @@ const COUNT = 1;
 const FAILED = 2;
 const READY = 3;
 
+const WARM_UP_MS = 10;
+
 export class Traffic {
   readonly #shared = new Int32Array(new SharedArrayBuffer(16));
   readonly #worker: Worker;
@@ -39,13 +41,14 @@ export class Traffic {
   /** Exchanges (or packets) per second over `milliseconds`. Throws when one fails. */
   async rate(milliseconds: number): Promise<number> {
     Atomics.store(this.#shared, RUNNING, 1);
-    await sleep(30);
+    Atomics.notify(this.#shared, RUNNING);
+    await sleep(WARM_UP_MS);
     const [count, start] = [Atomics.load(this.#shared, COUNT), performance.now()];
     await sleep(milliseconds);
     const done = Atomics.load(this.#shared, COUNT) - count;
     const seconds = (performance.now() - start) / 1_000;
     Atomics.store(this.#shared, RUNNING, 0);
-    await sleep(30);
+    await sleep(WARM_UP_MS);
     const failed = Atomics.exchange(this.#shared, FAILED, 0);
     if (failed !== 0 || done <= 0) throw new Error(`traffic failed: ${failed} of ${done}`);
     return done / seconds;
@@ -137,13 +140,9 @@ function exchange(c: Libc, to: Uint8Array, byte: Uint8Array): boolean {
 }
 
 function whileRunning(shared: Int32Array, once: () => boolean): void {
-  const pause = new Int32Array(new SharedArrayBuffer(4));
   Atomics.store(shared, READY, 1);
   for (;;) {
-    if (Atomics.load(shared, RUNNING) === 0) {
-      Atomics.wait(pause, 0, 0, 2);
-      continue;
-    }
+    Atomics.wait(shared, RUNNING, 0);
     Atomics.add(shared, once() ? COUNT : FAILED, 1);
   }
 }
