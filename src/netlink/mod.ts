@@ -57,7 +57,9 @@ export type {
   NftElement,
   NftRule,
   NftSet,
+  PackedBytes,
   PayloadBase,
   Reg,
   Verdict,
 } from "./nft/types.ts";
+export { packBytes } from "./nft/types.ts";

@@ -3,10 +3,10 @@
  * verdicts. Written from the kernel's semantics (net/netfilter/nf_tables_core.c), not from the
  * compiler's. Anything it does not know throws, so that a test never passes by ignorance.
  */
-import type { ChainHook, Expr, NftElement, NftRule, Verdict } from "#netlink";
+import type { ChainHook, Expr, NftRule, Verdict } from "#netlink";
 import { ipBytes, parseIp } from "#ip";
 import { unreachable } from "#std";
-import type { MemoryNftTable, MemorySet } from "./nft-memory-table.ts";
+import type { HeldElement, MemoryNftTable, MemorySet } from "./nft-memory-table.ts";
 
 type CtState = "new" | "established" | "related" | "invalid" | "untracked";
 
@@ -247,7 +247,7 @@ function runLookup(
   return store(expr.dreg, element.data as Uint8Array);
 }
 
-function find({ set, elements }: MemorySet, from: Uint8Array): NftElement | undefined {
+function find({ set, elements }: MemorySet, from: Uint8Array): HeldElement | undefined {
   const [first] = elements.values();
   if (first === undefined) return undefined;
   const key = from.slice(0, first.key.length);

@@ -28,9 +28,14 @@ const KEY_LEN: Readonly<Record<KeyType, number>> = {
   icmpv6_type: 1,
 };
 
+/** An element whose key is bytes, however it was given. */
+export interface HeldElement extends NftElement {
+  readonly key: Uint8Array;
+}
+
 export interface MemorySet {
   readonly set: NftSet;
-  readonly elements: Map<string, NftElement>;
+  readonly elements: Map<string, HeldElement>;
 }
 
 export class MemoryNftTable implements NftTable {
@@ -78,7 +83,7 @@ export class MemoryNftTable implements NftTable {
     const held = this.#set(set);
     for (const element of elements) {
       this.calls.remove++;
-      held.elements.delete(Buffer.from(element.key).toString("hex"));
+      held.elements.delete(Buffer.from(keyBytes(element)).toString("hex"));
     }
     this.dirty = true;
   }
@@ -135,8 +140,9 @@ export class MemoryNftTable implements NftTable {
     return held;
   }
 
-  #put(name: string, element: NftElement): void {
+  #put(name: string, given: NftElement): void {
     const held = this.#set(name);
+    const element = { ...given, key: keyBytes(given) };
     const key = Buffer.from(element.key).toString("hex");
     const before = held.elements.get(key);
     if (before && JSON.stringify(before, bytesAsHex) !== JSON.stringify(element, bytesAsHex)) {
@@ -145,7 +151,7 @@ export class MemoryNftTable implements NftTable {
     held.elements.set(key, element);
   }
 
-  #checkSet(set: NftSet, elements: ReadonlyMap<string, NftElement>): void {
+  #checkSet(set: NftSet, elements: ReadonlyMap<string, HeldElement>): void {
     if (!/^[A-Za-z][A-Za-z0-9/\\_.-]{0,254}$/.test(set.name))
       throw new Error(`bad name ${set.name}`);
     const length = keyLength(set);
@@ -274,12 +280,18 @@ export class MemoryNftTable implements NftTable {
   }
 }
 
+function keyBytes({ key }: NftElement): Uint8Array {
+  if (key instanceof Uint8Array) return key;
+  if (typeof key === "string") return new Uint8Array(Buffer.from(key, "latin1"));
+  return Uint8Array.of(key >>> 24, (key >>> 16) & 0xff, (key >>> 8) & 0xff, key & 0xff);
+}
+
 function keyLength(set: NftSet): number {
   if (set.key.length === 1) return KEY_LEN[set.key[0] as KeyType];
   return set.key.reduce((sum, type) => sum + ((KEY_LEN[type] + 3) & ~3), 0);
 }
 
-function checkDisjoint(name: string, elements: readonly NftElement[]): void {
+function checkDisjoint(name: string, elements: readonly HeldElement[]): void {
   const sorted = elements.toSorted((a, b) => Buffer.compare(a.key, b.key));
   for (const [i, { key, end }] of sorted.entries()) {
     if (end !== undefined && Buffer.compare(key, end) >= 0) throw new Error(`${name}: empty range`);

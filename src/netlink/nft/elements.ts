@@ -20,10 +20,9 @@ import {
 import { decodeValue, decodeVerdict } from "./expr-decode.ts";
 import { encodeVerdict } from "./expr-encode.ts";
 import type { SetLayout } from "./sets.ts";
-import type { NftElement, Verdict } from "./types.ts";
+import type { NftElement, PackedBytes, Verdict } from "./types.ts";
 
-/** A key of four bytes as a signed big-endian number, another as code units 0–255. */
-export type ElementKey = number | string;
+export type ElementKey = PackedBytes;
 /**
  * Set: "". Map: its data, four bytes as a number, others as the bytes of NFTA_SET_ELEM_DATA. Interval: one
  * code unit for the length of the end, the end, the data.
@@ -37,9 +36,9 @@ const CATCHALL: ElementKey = "catchall";
 const NO_VALUE = "";
 const scratch = new NetlinkWriter(512);
 
-export function elementKey(layout: SetLayout, bytes: Uint8Array): ElementKey {
-  if (layout.keyLen === 4) return beNumber(bytes);
-  return Buffer.from(bytes.buffer, bytes.byteOffset, layout.keyLen).toString("latin1");
+export function elementKey(layout: SetLayout, key: NftElement["key"]): ElementKey {
+  if (typeof key !== "object") return key;
+  return layout.keyLen === 4 ? beNumber(key) : latin1(key, layout.keyLen);
 }
 
 function beNumber(bytes: Uint8Array): number {
@@ -48,9 +47,14 @@ function beNumber(bytes: Uint8Array): number {
   );
 }
 
+function keyText(layout: SetLayout, element: NftElement): string {
+  const key = elementKey(layout, element.key);
+  return typeof key === "number" ? latin1Number(key) : key;
+}
+
 /** Throws an input error when the key or data do not fit the set. */
 export function checkElement(name: string, layout: SetLayout, element: NftElement): void {
-  const length = element.key.length;
+  const length = typeof element.key === "number" ? 4 : element.key.length;
   const bad =
     badLength(layout, length) ||
     (element.end !== undefined && badLength(layout, element.end.length)) ||
@@ -77,7 +81,7 @@ export function elementValue(layout: SetLayout, element: NftElement): ElementVal
   if (element.end !== undefined) {
     end = latin1(element.end, layout.keyLen);
   } else if ((layout.flags & NFT_SET_CONCAT) !== 0) {
-    end = latin1(element.key, layout.keyLen);
+    end = keyText(layout, element);
   }
   return String.fromCharCode(end.length) + end + text;
 }

@@ -169,13 +169,25 @@ export interface NftSet {
 }
 
 /**
+ * Bytes without an object of their own, since there may be 100,000: four as a signed big-endian number,
+ * which V8 keeps in place, others as a string of code units 0–255.
+ */
+export type PackedBytes = number | string;
+
+export function packBytes(bytes: Uint8Array): PackedBytes {
+  if (bytes.length !== 4) return Buffer.from(bytes).toString("latin1");
+  const [a = 0, b = 0, c = 0, d = 0] = bytes;
+  return (a << 24) | (b << 16) | (c << 8) | d;
+}
+
+/**
  * An element. `key` is the concatenation of the key fields, each padded to 4 bytes. In an interval
  * set `key` is the first address and `end` the first address after the range (absent: to the top).
  * In an interval set over a concatenation `end` has the last value of each field, itself included
  * (absent: the one value `key`).
  */
 export interface NftElement {
-  readonly key: Uint8Array;
+  readonly key: Uint8Array | PackedBytes;
   readonly end?: Uint8Array;
   readonly data?: Uint8Array | Verdict;
 }

@@ -12,7 +12,7 @@ import { NftWorld, wepRemove, wepUpdate } from "../../support/nft-world.ts";
 
 const CIDRS = ["10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/24", "10.1.2.3/32", "0.0.0.0/0", "fd00::/8"];
 const text = ({ key, end }: NftElement): string =>
-  `${Buffer.from(key).toString("hex")}-${end === undefined ? "" : Buffer.from(end).toString("hex")}`;
+  `${Buffer.from(key as Uint8Array).toString("hex")}-${end === undefined ? "" : Buffer.from(end).toString("hex")}`;
 
 describe("CIDRs of many owners", () => {
   it("are the outermost of all that some owner names, however they came", () => {

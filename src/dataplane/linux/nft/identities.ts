@@ -10,12 +10,11 @@
  * came about. Moving an address costs O(1): an identity remembers its neighbours by one set.
  */
 import type { IpFamily } from "#ip";
-import type { NftElement, NftSet, NftTable } from "#netlink";
+import type { NftElement, NftSet, NftTable, PackedBytes } from "#netlink";
 import type { IpSetId } from "#policy";
 import { addressType, u32Host } from "./bytes.ts";
 import { ClassIds, type ClassHash } from "./class-ids.ts";
 import { newDelta, pushDelta } from "./element-changes.ts";
-import { hostKeyBytes, type HostKey } from "./host-key.ts";
 import { sets } from "./names.ts";
 
 const FAMILIES: readonly IpFamily[] = [4, 6];
@@ -50,12 +49,12 @@ export class Identities {
   readonly #byContent = new Map<string, Identity>([["", this.#nobody]]);
   readonly #bySet = new Map<IpSetId, Set<Identity>>();
   readonly #numbers: ClassIds;
-  readonly #addresses: Readonly<Record<IpFamily, Map<HostKey, Identity>>> = {
+  readonly #addresses: Readonly<Record<IpFamily, Map<PackedBytes, Identity>>> = {
     4: new Map(),
     6: new Map(),
   };
   /** Addresses whose identity changed since the last flush, with the number that the table has. */
-  readonly #moved: Readonly<Record<IpFamily, Map<HostKey, number>>> = {
+  readonly #moved: Readonly<Record<IpFamily, Map<PackedBytes, number>>> = {
     4: new Map(),
     6: new Map(),
   };
@@ -66,13 +65,13 @@ export class Identities {
     this.#numbers = new ClassIds(hash);
   }
 
-  add(id: IpSetId, family: IpFamily, address: HostKey): void {
+  add(id: IpSetId, family: IpFamily, address: PackedBytes): void {
     const before = this.#addresses[family].get(address) ?? this.#nobody;
     const after = before.ids.includes(id) ? before : this.#plus(before, id);
     this.#move(family, address, before, after);
   }
 
-  remove(id: IpSetId, family: IpFamily, address: HostKey): void {
+  remove(id: IpSetId, family: IpFamily, address: PackedBytes): void {
     const before = this.#addresses[family].get(address) ?? this.#nobody;
     const after = before.ids.includes(id) ? this.#minus(before, id) : before;
     this.#move(family, address, before, after);
@@ -132,6 +131,7 @@ export class Identities {
 
   #write(table: NftTable, name: string, family: IpFamily): void {
     const { add, remove } = newDelta();
+    const elementOf = elementMaker();
     for (const [address, before] of this.#moved[family]) {
       const now = this.#addresses[family].get(address)?.number ?? 0;
       if (now === before) continue;
@@ -142,6 +142,7 @@ export class Identities {
   }
 
   *#all(family: IpFamily): Generator<NftElement> {
+    const elementOf = elementMaker();
     for (const [address, { number }] of this.#addresses[family]) yield elementOf(address, number);
   }
 
@@ -155,7 +156,7 @@ export class Identities {
     return new Set([...this.#byContent.values(), ...this.#touched]);
   }
 
-  #move(family: IpFamily, address: HostKey, before: Identity, after: Identity): void {
+  #move(family: IpFamily, address: PackedBytes, before: Identity, after: Identity): void {
     if (before === after) return;
     const moved = this.#moved[family];
     if (!moved.has(address)) moved.set(address, before.number);
@@ -224,8 +225,14 @@ function link(smaller: Identity, id: IpSetId, larger: Identity): void {
   larger.minus.set(id, smaller);
 }
 
-function elementOf(address: HostKey, number: number): NftElement {
-  return { key: hostKeyBytes(address), data: u32Host(number) };
+/** Many addresses have the same number. */
+function elementMaker(): (address: PackedBytes, number: number) => NftElement {
+  const known = new Map<number, Uint8Array>();
+  return (key, number) => {
+    let data = known.get(number);
+    if (data === undefined) known.set(number, (data = u32Host(number)));
+    return { key, data };
+  };
 }
 
 /** The map of all addresses of one family. */

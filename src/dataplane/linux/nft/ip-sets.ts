@@ -20,11 +20,17 @@ import {
   type IpFamily,
 } from "#ip";
 import { logger } from "#log";
-import type { KeyType, NftElement, NftSet, NftTable } from "#netlink";
+import {
+  packBytes,
+  type KeyType,
+  type NftElement,
+  type NftSet,
+  type NftTable,
+  type PackedBytes,
+} from "#netlink";
 import type { IpSetId } from "#policy";
 import { addressType, concat, u16, u8 } from "./bytes.ts";
 import { NetChanges, pushDelta } from "./element-changes.ts";
-import { hostKey, hostKeyBytes, type HostKey } from "./host-key.ts";
 import type { Identities } from "./identities.ts";
 import { IPPROTO } from "./exprs.ts";
 import { cidrElement } from "./literal-sets.ts";
@@ -45,7 +51,7 @@ interface IpSet {
   readonly type: IpSetType;
   readonly nets: Readonly<Record<IpFamily, OverlapSuppressor>>;
   /** Single addresses, or `address . protocol . port`. */
-  readonly hosts: Readonly<Record<IpFamily, Set<HostKey>>>;
+  readonly hosts: Readonly<Record<IpFamily, Set<PackedBytes>>>;
   /** Members that could not be read; a set that has any is not used by rules. */
   readonly unreadable: Set<string>;
 }
@@ -222,7 +228,7 @@ export class IpSets {
       const parsed = parseMember(type, member);
       if (parsed === undefined) this.#reportUnreadable(id, set, member);
       else if ("cidr" in parsed) set.nets[parsed.cidr.family].add(parsed.cidr);
-      else set.hosts[parsed.family].add(hostKey(parsed.key));
+      else set.hosts[parsed.family].add(packBytes(parsed.key));
     }
     this.#sets.set(id, set);
     if (this.#identityUsers.has(id)) this.#identify(id, before, set);
@@ -277,10 +283,10 @@ export class IpSets {
         nets[cidr.family].note(cover[op](cidr));
       } else {
         const { family, key } = parsed;
-        const host = hostKey(key);
+        const host = packBytes(key);
         set.hosts[family][op === "add" ? "add" : "delete"](host);
         if (this.#identityUsers.has(id)) this.#identities[op](id, family, host);
-        hosts[family].push({ key });
+        hosts[family].push({ key: host });
       }
     }
     return hosts;
@@ -322,14 +328,14 @@ function newIpSet(type: IpSetType): IpSet {
   };
 }
 
-const NO_HOSTS: ReadonlySet<HostKey> = new Set();
+const NO_HOSTS: ReadonlySet<PackedBytes> = new Set();
 
-function hostsOf(set: IpSet | undefined, family: IpFamily): ReadonlySet<HostKey> {
+function hostsOf(set: IpSet | undefined, family: IpFamily): ReadonlySet<PackedBytes> {
   return set === undefined || set.type === "IP_AND_PORT" ? NO_HOSTS : set.hosts[family];
 }
 
-function* hostElements(hosts: ReadonlySet<HostKey>): Generator<NftElement> {
-  for (const host of hosts) yield { key: hostKeyBytes(host) };
+function* hostElements(hosts: ReadonlySet<PackedBytes>): Generator<NftElement> {
+  for (const host of hosts) yield { key: host };
 }
 
 /** The new number; 0 is not kept. */
