@@ -63,6 +63,11 @@ export const FORMATS = {
     valid: (value) => tryParseCidrOrIp(value) !== undefined,
     hint: cidrHint,
   },
+  "cidr4-or-ip4": {
+    constraint: "ip-or-cidr",
+    allowed: "an IPv4 address or CIDR block such as 192.0.2.7 or 10.0.0.0/8",
+    valid: (value) => tryParseCidrOrIp(value)?.family === 4,
+  },
   "interface-cidr": {
     constraint: "interface-cidr",
     allowed: "an interface address with its prefix length, such as 10.0.0.11/24",
@@ -82,6 +87,11 @@ export const FORMATS = {
     constraint: "interface-name",
     allowed: "1–15 letters, digits, _ . - and *, which stands for any text",
     valid: (value) => /^[a-zA-Z0-9_.*-]{1,15}$/.test(value),
+  },
+  "ignored-interface": {
+    constraint: "interface-name",
+    allowed: "1–15 letters, digits, _ . - and *, which stands for any text, but not * alone",
+    valid: (value) => /^[a-zA-Z0-9_.*-]{1,15}$/.test(value) && value !== "*",
   },
   ip: {
     constraint: "ip",
@@ -120,10 +130,18 @@ export const FORMATS = {
     allowed: "1–128 letters, digits, _ . -",
     valid: (value) => /^[a-zA-Z0-9_.-]{1,128}$/.test(value),
   },
+  /** As Kubernetes has it (IsValidPortName), stricter than what a rule may name. */
+  "endpoint-port-name": {
+    constraint: "port-name",
+    allowed: "1–15 lower-case letters, digits and single - between them, with a letter",
+    valid: (value) =>
+      /^[a-z0-9]+(?:-[a-z0-9]+)*$/.test(value) && /[a-z]/.test(value) && value.length <= 15,
+    hint: (value) => (/[A-Z]/.test(value) ? `did you mean ${value.toLowerCase()}?` : undefined),
+  },
   "container-id": {
     constraint: "container-id",
-    allowed: "letters, digits, _ . -",
-    valid: (value) => /^[a-zA-Z0-9]([a-zA-Z0-9_.-]*[a-zA-Z0-9])?$/.test(value),
+    allowed: "letters, digits and - between them",
+    valid: (value) => /^[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?$/.test(value),
   },
   "label-key": {
     constraint: "label-key",

@@ -92,7 +92,11 @@ export const bgpConfigurationSpec: ObjectSpec = object(
     field("bindMode", oneOf("None", "NodeIP"), "listen on every address or the node's", {
       zero: "keep",
     }),
-    field("ignoredInterfaces", list(text), "interfaces whose routes are not read"),
+    field(
+      "ignoredInterfaces",
+      list(newlyFormatted("ignored-interface")),
+      "interfaces whose routes are not read",
+    ),
     field(
       "localWorkloadPeeringIPV4",
       formatted("ipv4"),

@@ -7,6 +7,7 @@ import {
   formatted,
   int,
   list,
+  neededInManifest,
   newlyFormatted,
   object,
   protocol,
@@ -36,9 +37,12 @@ const portProtocolRule: ObjectRule = {
   },
 };
 
+const name = newlyFormatted("name");
+const endpointPortName = newlyFormatted("endpoint-port-name", "port-name");
+
 const hostEndpointPort = object(
   [
-    field("name", formatted("port-name"), "the name that policies use", { required: true }),
+    field("name", endpointPortName, "the name that policies use", { required: true }),
     field("protocol", protocol, "TCP, UDP or SCTP", { required: true }),
     field("port", int(1, 65535), "the port number", { required: true }),
   ],
@@ -47,14 +51,14 @@ const hostEndpointPort = object(
 
 export const hostEndpointSpec: ObjectSpec = object(
   [
-    field("node", newlyFormatted("name"), "the node that the interface is on", { required: true }),
+    field("node", name, "the node that the interface is on", { required: true }),
     field("interfaceName", formatted("interface-or-star"), "the interface; * for every interface"),
     field(
       "expectedIPs",
       list(formatted("ip")),
       "addresses of the interface; finds it when it has no name",
     ),
-    field("profiles", list(newlyFormatted("name")), "profiles, in order"),
+    field("profiles", list(name), "profiles, in order"),
     field("ports", list(hostEndpointPort), "named ports"),
   ],
   [
@@ -76,7 +80,7 @@ export const hostEndpointSpec: ObjectSpec = object(
 
 const workloadPort = object(
   [
-    field("name", formatted("port-name"), "the name that policies use", {
+    field("name", endpointPortName, "the name that policies use", {
       zero: "always",
       default: "",
     }),
@@ -156,18 +160,18 @@ const qosControls = object([
 
 export const workloadEndpointSpec: ObjectSpec = object(
   [
-    field("orchestrator", text, "who runs the workload: k8s, cni, libnetwork, …"),
-    field("workload", text, "the workload's name, for orchestrators without pods"),
-    field("node", text, "the node that the workload runs on"),
-    field("containerID", formatted("container-id"), "the container, for orchestrator cni"),
-    field("pod", text, "the pod, for orchestrator k8s"),
-    field("endpoint", text, "the workload's interface, usually eth0"),
-    field("serviceAccountName", text, "the workload's service account"),
+    field("orchestrator", name, "who runs the workload: k8s, cni, libnetwork, …"),
+    field("workload", name, "the workload's name, for orchestrators without pods"),
+    field("node", name, "the node that the workload runs on"),
+    field("containerID", newlyFormatted("container-id"), "the container, for orchestrator cni"),
+    field("pod", name, "the pod, for orchestrator k8s"),
+    field("endpoint", name, "the workload's interface, usually eth0"),
+    field("serviceAccountName", name, "the workload's service account"),
     field("ipNetworks", list(formatted("cidr-or-ip")), "the workload's addresses, /32 or /128"),
     field("ipNATs", list(nat), "addresses that are translated to the workload's"),
     field("ipv4Gateway", formatted("ipv4"), "the workload's IPv4 gateway"),
     field("ipv6Gateway", formatted("ipv6"), "the workload's IPv6 gateway"),
-    field("profiles", list(newlyFormatted("name")), "profiles, in order"),
+    field("profiles", list(name), "profiles, in order"),
     field("interfaceName", formatted("interface-name"), "the interface on the host's side"),
     field("mac", formatted("mac"), "the MAC address on the workload's side"),
     field("ports", list(workloadPort), "named ports and host ports"),
@@ -179,6 +183,7 @@ export const workloadEndpointSpec: ObjectSpec = object(
     field("qosControls", qosControls, "limits of bandwidth, packets and connections"),
   ],
   [
+    neededInManifest("interfaceName"),
     { id: "wep-network", reads: ["ipNetworks"], check: checkHostNetworks },
     { id: "wep-nat", reads: ["ipNetworks", "ipNATs"], check: checkNats },
   ],

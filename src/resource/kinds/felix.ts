@@ -60,13 +60,30 @@ const protoPort = object([
   field("port", portNumber, "the port", { required: true, zero: "keep" }),
   field("net", formatted("cidr-or-ip"), "the peers' block; every address when absent"),
 ]);
-const healthTimeout = object([
-  field("name", text, "the component", { required: true }),
-  field("timeout", duration, "its time limit", { required: true }),
-]);
+const healthTimeout = object(
+  [
+    field("name", text, "the component", { required: true }),
+    field("timeout", duration, "its time limit", { required: true }),
+  ],
+  [
+    {
+      id: "health-timeout",
+      reads: ["name", "timeout"],
+      manifestsOnly: true,
+      check: checkHealthTimeout,
+    },
+  ],
+);
+/** What `routeTableRanges` may name together. */
+const MOST_TABLES = 0xffff;
+
+interface TableRange {
+  readonly min: number;
+  readonly max: number;
+}
 
 function checkRange(value: Fields, context: Context): void {
-  const { min, max } = value as { readonly min: number; readonly max: number };
+  const { min, max } = value as unknown as TableRange;
   if (min <= max) return;
   context.report("range-order", {
     message: `the range begins at ${min} and ends at ${max}`,
@@ -90,6 +107,34 @@ function checkTables({ min, max }: Fields, context: Context): void {
     });
     return;
   }
+}
+
+function checkTableCount(ranges: readonly TableRange[], context: Context): void {
+  const tables = ranges.reduce((sum, { min, max }) => sum + max - min + 1, 0);
+  if (tables <= MOST_TABLES) return;
+  context.report("route-tables", {
+    message: `${tables} tables are too many`,
+    allowed: `${MOST_TABLES} in all`,
+    at: ["routeTableRanges"],
+  });
+}
+
+function checkHealthTimeout({ name, timeout }: Fields, context: Context): void {
+  if (!/^[a-zA-Z0-9_ -]+$/.test(String(name))) {
+    context.report("health-timeout", {
+      message: `${JSON.stringify(name)} is not the name of a component`,
+      value: name,
+      allowed: "letters, digits, _ - and blanks, such as CalculationGraph",
+      at: ["name"],
+    });
+  }
+  if (!String(timeout).startsWith("-")) return;
+  context.report("health-timeout", {
+    message: `a time limit of ${String(timeout)}`,
+    value: timeout,
+    allowed: "0s or more",
+    at: ["timeout"],
+  });
 }
 
 function checkOldTables({ max }: Fields, context: Context): void {
@@ -193,7 +238,7 @@ const TABLE: readonly (readonly [TypeSpec, string])[] = [
   [duration, "liveMigrationRouteConvergenceTime"],
   [enabled, "ipForwarding"],
   [oneOf("Disabled", "EnabledIPIPOnly", "EnabledNoEncapOnly", "Enabled"), "programClusterRoutes"],
-  [blocks, "externalNodesList"],
+  [list(newlyFormatted("cidr4-or-ip4", "cidr-or-ip")), "externalNodesList"],
   [text, "debugMemoryProfilePath debugCPUProfilePath"],
   [bool, "debugDisableLogDropping"],
   [
@@ -301,7 +346,9 @@ export const felixConfigurationSpec: ObjectSpec = object(FELIX_FIELDS, [
     reads: ["routeTableRange", "routeTableRanges"],
     manifestsOnly: true,
     check: (value, context) => {
-      if (value["routeTableRange"] === undefined || value["routeTableRanges"] === undefined) return;
+      if (value["routeTableRanges"] === undefined) return;
+      checkTableCount(value["routeTableRanges"] as readonly TableRange[], context);
+      if (value["routeTableRange"] === undefined) return;
       context.report("route-tables", {
         message: "routeTableRange and routeTableRanges are both given",
         hint: "remove routeTableRange",

@@ -15,6 +15,7 @@ import {
 } from "../schema.ts";
 import { maskedCidr } from "../formats.ts";
 import type { IpPoolSpec } from "../types.ts";
+import { refuseGlobal } from "./rule.ts";
 
 const LINK_LOCAL = [parseCidr("169.254.0.0/16"), parseCidr("fe80::/10")] as const;
 
@@ -58,6 +59,16 @@ export const ipPoolSpec: ObjectSpec = object(
       id: "pool-load-balancer",
       reads: ["allowedUses", "ipipMode", "vxlanMode", "nodeSelector"],
       check: checkLoadBalancer,
+    },
+    {
+      id: "global-selector",
+      reads: ["nodeSelector", "namespaceSelector"],
+      manifestsOnly: true,
+      check: (value, context) => {
+        for (const name of ["nodeSelector", "namespaceSelector"]) {
+          refuseGlobal(value[name] as string | undefined, name, context);
+        }
+      },
     },
   ],
 );

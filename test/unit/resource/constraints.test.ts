@@ -250,7 +250,7 @@ const CASES: readonly Case[] = [
     id: "port-name",
     path: "spec.ports[0].name",
     bad: hep({ interfaceName: "*", ports: [{ name: "a b", protocol: "TCP", port: 1 }] }),
-    good: hep({ interfaceName: "*", ports: [{ name: "a.b", protocol: "TCP", port: 1 }] }),
+    good: hep({ interfaceName: "*", ports: [{ name: "a-b", protocol: "TCP", port: 1 }] }),
   },
   {
     id: "protocol",
@@ -273,7 +273,7 @@ const CASES: readonly Case[] = [
   {
     id: "container-id",
     path: "spec.containerID",
-    bad: wep({ containerID: "a/b" }),
+    bad: wep({ containerID: "a_b" }),
     good: wep({ containerID: "abc123" }),
   },
   {
@@ -580,7 +580,7 @@ const CASES: readonly Case[] = [
     good: wep({ node: "a-b" }, { name: "a--b-k8s-p-eth0" }),
   },
   {
-    id: "wep-name",
+    id: "name",
     path: "spec.pod",
     bad: wep({ pod: "p-" }, { name: "a-k8s-p---eth0" }),
     good: wep({ pod: "p-q" }, { name: "a-k8s-p--q-eth0" }),

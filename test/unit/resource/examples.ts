@@ -32,7 +32,14 @@ export const hep = (spec: Spec): Spec => make("HostEndpoint", { node: "a", ...sp
 export const wep = (spec: Spec, metadata: Spec = {}): Spec =>
   make(
     "WorkloadEndpoint",
-    { node: "a", orchestrator: "k8s", pod: "p", endpoint: "eth0", ...spec },
+    {
+      node: "a",
+      orchestrator: "k8s",
+      pod: "p",
+      endpoint: "eth0",
+      interfaceName: "cali1",
+      ...spec,
+    },
     { name: "a-k8s-p-eth0", namespace: "n", ...metadata },
   );
 export const service = { services: { name: "s", namespace: "n" } };

@@ -6,6 +6,7 @@ import {
   ingress,
   felix,
   peer,
+  pool,
   many,
   sknp,
   bgpConfig,
@@ -115,6 +116,33 @@ export const MANIFEST_CASES: readonly Case[] = [
     bad: sknp({ stagedAction: "Delete", policyTypes: ["Ingress"] }),
     good: sknp({ stagedAction: "Delete", podSelector: {} }),
   },
+  ...["HTTP", "a_b", "1", "a--b", "sixteen-letters-"].map((name) => ({
+    id: "port-name" as const,
+    path: "spec.ports[0].name",
+    bad: hep({ interfaceName: "eth0", ports: [{ name, protocol: "TCP", port: 1 }] }),
+    good: hep({
+      interfaceName: "eth0",
+      ports: [{ name: "fifteen-letters", protocol: "TCP", port: 1 }],
+    }),
+  })),
+  {
+    id: "port-name",
+    path: "spec.ports[0].name",
+    bad: wep({ ports: [{ name: "HTTP", protocol: "TCP", port: 1 }] }),
+    good: wep({ ports: [{ name: "http", protocol: "TCP", port: 1 }] }),
+  },
+  {
+    id: "name",
+    path: "spec.serviceAccountName",
+    bad: wep({ serviceAccountName: "A_b" }),
+    good: wep({ serviceAccountName: "a.b" }),
+  },
+  {
+    id: "required",
+    path: "spec.interfaceName",
+    bad: wep({ interfaceName: "" }),
+    good: wep({ interfaceName: "cali1" }),
+  },
   {
     id: "wep-nat",
     path: "spec.ipNATs[0].externalIP",
@@ -127,6 +155,12 @@ export const MANIFEST_CASES: readonly Case[] = [
       ipNATs: [{ internalIP: "10.0.0.1", externalIP: "10.0.0.2" }],
     }),
   },
+  ...["nodeSelector", "namespaceSelector"].map((name) => ({
+    id: "global-selector" as const,
+    path: `spec.${name}`,
+    bad: pool({ [name]: "global()" }),
+    good: pool({ [name]: "has(a)" }),
+  })),
   {
     id: "mesh-settings",
     path: "spec.nodeMeshMaxRestartTime",
@@ -145,6 +179,7 @@ export const MANIFEST_CASES: readonly Case[] = [
       "spec.prefixAdvertisements[0].communities[0]",
       { prefixAdvertisements: [{ cidr: "10.0.0.0/8", communities: ["70000:1"] }] },
     ],
+    ["interface-name", "spec.ignoredInterfaces[0]", { ignoredInterfaces: ["*"] }],
     [
       "cidr-masked",
       "spec.serviceExternalIPs[0].cidr",
@@ -158,6 +193,7 @@ export const MANIFEST_CASES: readonly Case[] = [
       communities: [{ name: "a", value: "1:2" }],
       prefixAdvertisements: [{ cidr: "10.0.0.0/8", communities: ["a", "1:2:70000"] }],
       serviceExternalIPs: [{ cidr: "10.0.0.1/32" }],
+      ignoredInterfaces: ["docker*", "eth1"],
     }),
   })),
   ...[
@@ -168,6 +204,18 @@ export const MANIFEST_CASES: readonly Case[] = [
     ],
     ["route-tables", "spec.routeTableRange.max", { routeTableRange: { min: 1, max: 251 } }],
     ["route-tables", "spec.routeTableRanges[0].min", { routeTableRanges: [{ min: 0, max: 251 }] }],
+    ["route-tables", "spec.routeTableRanges", { routeTableRanges: [{ min: 1, max: 70_000 }] }],
+    [
+      "health-timeout",
+      "spec.healthTimeoutOverrides[0].name",
+      { healthTimeoutOverrides: [{ name: "a/b", timeout: "1s" }] },
+    ],
+    [
+      "health-timeout",
+      "spec.healthTimeoutOverrides[0].timeout",
+      { healthTimeoutOverrides: [{ name: "a", timeout: "-1s" }] },
+    ],
+    ["ip-or-cidr", "spec.externalNodesList[0]", { externalNodesList: ["fd00::/8"] }],
     ["limit", "spec.kubeNodePortRanges", { kubeNodePortRanges: many(8, 80) }],
     ["node-ports", "spec.kubeNodePortRanges[0]", { kubeNodePortRanges: ["http"] }],
     ["name", "spec.openstackRegion", { openstackRegion: "A_b" }],
@@ -187,6 +235,8 @@ export const MANIFEST_CASES: readonly Case[] = [
     good: felix({
       routeTableRange: { min: 1, max: 250 },
       kubeNodePortRanges: [80, "90:99"],
+      healthTimeoutOverrides: [{ name: "Calculation Graph-1", timeout: "0s" }],
+      externalNodesList: ["10.0.0.0/8", "10.1.1.1"],
       prometheusMetricsHost: "::1",
     }),
   })),

@@ -119,7 +119,13 @@ test("a namespace is filled in where the kind has one, and the name of an endpoi
     ...SET,
     kind: "WorkloadEndpoint",
     metadata: {},
-    spec: { node: "a-b", orchestrator: "cni", containerID: "c1", endpoint: "eth0" },
+    spec: {
+      node: "a-b",
+      orchestrator: "cni",
+      containerID: "c1",
+      endpoint: "eth0",
+      interfaceName: "cali1",
+    },
   };
   const [wep] = parseManifest(JSON.stringify(endpoint), "f").resources;
   assert.equal(wep?.resource.metadata.name, "a--b-cni-c1-eth0");
