@@ -2,7 +2,7 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { openNftTable, type NftChain, type NftElement, type NftTable } from "#netlink";
-import { NETLINK_NETFILTER, NetlinkSocket, NetlinkWriter } from "#netlink";
+import { NETLINK_NETFILTER, NetlinkSocket, NetlinkWriter, packBytes } from "#netlink";
 import { NftBatch } from "../../src/netlink/nft/batch.ts";
 import { DesiredSet } from "../../src/netlink/nft/desired.ts";
 import { NftReader } from "../../src/netlink/nft/readback.ts";
@@ -21,8 +21,9 @@ const figures: Figure[] = [];
 const key = (n: number): Uint8Array =>
   Uint8Array.of(10, (n >>> 16) & 255, (n >>> 8) & 255, n & 255);
 const text = (n: number): string => key(n).join(".");
+/** Addresses as the policy compiler holds them. */
 const elements = (count: number, from = 0): NftElement[] =>
-  Array.from({ length: count }, (_, n) => ({ key: key(from + n) }));
+  Array.from({ length: count }, (_, n) => ({ key: packBytes(key(from + n)) }));
 
 async function milliseconds(body: () => unknown): Promise<number> {
   const start = performance.now();
@@ -211,7 +212,7 @@ async function chainRewrite(): Promise<void> {
 async function manySets(): Promise<void> {
   const build = (table: NftTable): void => {
     for (let n = 0; n < SETS; n++) {
-      const range = elements(MEMBERS).map(({ key: first }, m) => ({ key: first, end: key(m + 1) }));
+      const range = Array.from({ length: MEMBERS }, (_, m) => ({ key: key(m), end: key(m + 1) }));
       const spaced = range.filter((_, m) => m % 2 === 0);
       table.setSet({ name: `net${n}`, key: ["ipv4_addr"], interval: true }, spaced);
       table.setChain(chainOf(n, 0));
