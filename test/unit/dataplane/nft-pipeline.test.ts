@@ -12,6 +12,7 @@ import {
 } from "../../support/nft-interpreter.ts";
 import {
   gnp,
+  hostEndpointUpdate,
   ipSetUpdate,
   NftWorld,
   policyRemove,
@@ -170,6 +171,31 @@ describe("log", () => {
     const result = runForward(world.table, TO_A);
     assert.deepEqual(result.logs, ["default gnp p p: "]);
     assert.equal(result.verdict, "accept");
+  });
+});
+
+describe("host endpoints", () => {
+  it("keep their chains apart, whatever they are called", () => {
+    const eth0 = hostEndpointUpdate("eth0", { name: "eth0", tiers: [tier("t", [gnp("passes")])] });
+    const world = new NftWorld().send(
+      policyUpdate(gnp("passes"), [{ action: "next-tier", ...port(8080) }, { action: "deny" }]),
+      policyUpdate(gnp("allows"), [{ action: "allow" }]),
+      eth0,
+      hostEndpointUpdate("eth0-tier0", { name: "eth1", tiers: [tier("t", [gnp("allows")])] }),
+    );
+    const verdicts = (): string[] => {
+      world.flush();
+      const packet = { ...TO_A, dst: "10.0.0.1", dport: 5432, oifname: undefined };
+      return ["eth0", "eth1"].map(
+        (iifname) => runInput(world.table, { ...packet, iifname } as unknown as TestPacket).verdict,
+      );
+    };
+    assert.deepEqual(verdicts(), ["drop", "accept"]);
+    world.send(eth0);
+    assert.deepEqual(verdicts(), ["drop", "accept"]);
+    world.send({ case: "hostEndpointRemove", value: { id: { endpointId: "eth0-tier0" } } });
+    world.flush();
+    world.table.applyNow();
   });
 });
 

@@ -7,8 +7,8 @@
  * passes by default. A tier in which some policy may Pass gets a chain of its own, so that the
  * policy's return can skip the rest of the tier:
  *
- *     to-wl-1f2e3d4c:        mark bit := 0 · jump to-wl-1f2e3d4c-tier0 · mark bit := 0 · next tier…
- *     to-wl-1f2e3d4c-tier0:  jump pi-gnp/a · mark bit set → return · jump pi-gnp/b · drop
+ *     to-wl-1f2e3d4c:        mark bit := 0 · jump to-wl-1f2e3d4c/tier0 · mark bit := 0 · next tier…
+ *     to-wl-1f2e3d4c/tier0:  jump pi-gnp/a · mark bit set → return · jump pi-gnp/b · drop
  *
  * Policies whose rules are flat have no chain: what follows each other and does the same is one
  * segment (`segments.ts`), a few rules whatever the number of policies.

@@ -153,8 +153,9 @@ export function classChain(direction: Direction, id: number): string {
   return `${direction === "ingress" ? "to" : "from"}-wl-${id.toString(16).padStart(8, "0")}`;
 }
 
+/** No name of a resource has a slash, so that no endpoint's own chain is called like this. */
 export function tierChain(chain: string, index: number): string {
-  return `${chain}-tier${index}`;
+  return `${chain}/tier${index}`;
 }
 
 /** Map of interfaces to the chains of their host endpoints in one stage. */
