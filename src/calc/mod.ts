@@ -23,3 +23,4 @@ export {
   type WorkloadEndpoint,
   type WorkloadEndpointId,
 } from "./messages.ts";
+export { workloadIdentity } from "./workload-identity.ts";

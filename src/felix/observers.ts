@@ -2,12 +2,12 @@
  * What tells others about the agent: health, metrics, its own status and that of endpoints. None
  * of it can hold up or stop the dataplane.
  */
-import type {
-  FromDataplane,
-  GraphStatistics,
-  ToDataplane,
-  WorkloadEndpoint,
-  WorkloadEndpointId,
+import {
+  workloadIdentity,
+  type FromDataplane,
+  type GraphStatistics,
+  type ToDataplane,
+  type WorkloadEndpoint,
 } from "#calc";
 import type { Datastore } from "#datastore";
 import { logCounts, logger } from "#log";
@@ -130,9 +130,9 @@ export class Observers {
 
   onMessage(message: ToDataplane): void {
     if (message.case === "workloadEndpointUpdate") {
-      this.#endpoints.set(keyOf(message.value.id), message.value.endpoint);
+      this.#endpoints.set(workloadIdentity(message.value.id), message.value.endpoint);
     } else if (message.case === "workloadEndpointRemove") {
-      this.#endpoints.delete(keyOf(message.value.id));
+      this.#endpoints.delete(workloadIdentity(message.value.id));
     }
   }
 
@@ -221,7 +221,7 @@ export class Observers {
     }
     if (values.EndpointStatusPathPrefix !== "") {
       this.#files = new EndpointStatusFiles(values.EndpointStatusPathPrefix, (id) =>
-        this.#endpoints.get(keyOf(id)),
+        this.#endpoints.get(workloadIdentity(id)),
       );
     }
   }
@@ -269,8 +269,4 @@ export class Observers {
 /** To a number that somebody else counts. */
 function advance(to: Counter, value: number, labels: Labels): void {
   to.inc(value - to.value(labels), labels);
-}
-
-function keyOf(id: WorkloadEndpointId): string {
-  return `${id.orchestratorId}/${id.workloadId}/${id.endpointId}`;
 }

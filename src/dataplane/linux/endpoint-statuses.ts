@@ -1,6 +1,10 @@
 /** Remembers what was said of each endpoint, and says only what is new. */
-import type { EndpointState, FromDataplane, WorkloadEndpointId } from "#calc";
-import { endpointKey } from "./workload-addresses.ts";
+import {
+  workloadIdentity,
+  type EndpointState,
+  type FromDataplane,
+  type WorkloadEndpointId,
+} from "#calc";
 
 export interface EndpointStatus {
   readonly status: EndpointState;
@@ -15,7 +19,7 @@ export interface StatusKind<Id> {
 }
 
 export const workloadStatuses: StatusKind<WorkloadEndpointId> = {
-  keyOf: endpointKey,
+  keyOf: workloadIdentity,
   update: (id, status) => ({ case: "workloadEndpointStatusUpdate", value: { id, ...status } }),
   remove: (id) => ({ case: "workloadEndpointStatusRemove", value: { id } }),
 };

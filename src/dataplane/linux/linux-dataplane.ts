@@ -9,7 +9,13 @@
  * in the kernel; a failed part stays dirty while the others go on. What the kernel already has is
  * read back, so a start with nothing new writes nothing.
  */
-import type { FromDataplane, ToDataplane, WorkloadEndpoint, WorkloadEndpointId } from "#calc";
+import {
+  workloadIdentity,
+  type FromDataplane,
+  type ToDataplane,
+  type WorkloadEndpoint,
+  type WorkloadEndpointId,
+} from "#calc";
 import type { ConntrackKernel, NftTable, RouteKernel } from "#netlink";
 import { Backoff, messageOf, systemError } from "#std";
 import type { ApplyResult, Dataplane } from "../port.ts";
@@ -34,7 +40,6 @@ import {
 } from "./instruments.ts";
 import type { PolicyCompiler } from "./nft/compiler.ts";
 import type { Sysctls } from "./sysctls.ts";
-import { endpointKey } from "./workload-addresses.ts";
 
 const RETRY_INITIAL_MS = 50;
 const RETRY_MAX_MS = 10_000;
@@ -114,7 +119,7 @@ export class LinuxDataplane implements Dataplane {
   }
 
   #stage(id: WorkloadEndpointId, endpoint: WorkloadEndpoint | undefined): void {
-    this.#staged.set(endpointKey(id), { id, endpoint });
+    this.#staged.set(workloadIdentity(id), { id, endpoint });
     this.#statuses.touch(id);
   }
 

@@ -7,7 +7,7 @@
  * Two endpoints with the same interface: the one with the lowest identity has it, the other waits;
  * the policy table goes by the same rule.
  */
-import type { WorkloadEndpoint, WorkloadEndpointId } from "#calc";
+import { workloadIdentity, type WorkloadEndpoint, type WorkloadEndpointId } from "#calc";
 import { formatCidr, tryParseCidrOrIp, type Cidr, type IpFamily } from "#ip";
 import type { Link } from "#netlink";
 import { compareBytes, MultiMap } from "#std";
@@ -25,10 +25,6 @@ export interface AddressTarget extends LocalEndpoint {
 
 interface Entry extends LocalEndpoint {
   readonly addresses: ReadonlyMap<string, Cidr>;
-}
-
-export function endpointKey(id: WorkloadEndpointId): string {
-  return `${id.orchestratorId}\0${id.workloadId}\0${id.endpointId}`;
 }
 
 export class WorkloadAddresses {
@@ -77,7 +73,7 @@ export class WorkloadAddresses {
   }
 
   set(id: WorkloadEndpointId, endpoint: WorkloadEndpoint): void {
-    const key = endpointKey(id);
+    const key = workloadIdentity(id);
     this.remove(id);
     const nets = [...endpoint.ipv4Nets, ...endpoint.ipv6Nets];
     if (this.#floatingIps) {
@@ -91,7 +87,7 @@ export class WorkloadAddresses {
   }
 
   remove(id: WorkloadEndpointId): void {
-    const key = endpointKey(id);
+    const key = workloadIdentity(id);
     const entry = this.#entries.get(key);
     if (entry === undefined) return;
     this.#entries.delete(key);

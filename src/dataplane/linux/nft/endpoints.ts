@@ -5,7 +5,7 @@
  *
  * Two endpoints with the same interface: the one with the lowest identity has it, the other waits.
  */
-import type { WorkloadEndpoint, WorkloadEndpointId } from "#calc";
+import { workloadIdentity, type WorkloadEndpoint, type WorkloadEndpointId } from "#calc";
 import {
   formatCidr,
   ipBytes,
@@ -81,7 +81,7 @@ export class Endpoints {
   }
 
   set(id: WorkloadEndpointId, endpoint: WorkloadEndpoint): void {
-    const key = endpointKey(id);
+    const key = workloadIdentity(id);
     this.#leaveInterface(key);
     this.#endpoints.set(key, { id, endpoint });
     this.#gone.delete(key);
@@ -92,13 +92,13 @@ export class Endpoints {
   }
 
   remove(id: WorkloadEndpointId): void {
-    const key = endpointKey(id);
+    const key = workloadIdentity(id);
     this.#leaveInterface(key);
     if (this.#endpoints.delete(key)) this.#gone.add(key);
   }
 
   problem(id: WorkloadEndpointId): string | undefined {
-    return this.#problems.get(endpointKey(id));
+    return this.#problems.get(workloadIdentity(id));
   }
 
   /** Some endpoint has an IPv6 address. Known after `resolve`. */
@@ -308,11 +308,6 @@ export class Endpoints {
     }
     return port.problem ?? port.classes?.ingress.problem ?? port.classes?.egress.problem;
   }
-}
-
-/** In text order these sort by orchestrator, workload and endpoint. */
-function endpointKey(id: WorkloadEndpointId): string {
-  return `${id.orchestratorId}\0${id.workloadId}\0${id.endpointId}`;
 }
 
 function include(names: Set<string>, name: string, wanted: boolean): void {

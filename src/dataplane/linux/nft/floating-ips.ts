@@ -9,7 +9,12 @@
  * endpoint may map to its own addresses only. The address is in no list of allowed sources, so none
  * may send from it.
  */
-import type { ToDataplane, WorkloadEndpoint, WorkloadEndpointId } from "#calc";
+import {
+  workloadIdentity,
+  type ToDataplane,
+  type WorkloadEndpoint,
+  type WorkloadEndpointId,
+} from "#calc";
 import {
   cidrContainsIp,
   formatIp,
@@ -56,7 +61,7 @@ export class FloatingIps {
   }
 
   #set(id: WorkloadEndpointId, pairs: readonly Pair[]): void {
-    const key = `${id.orchestratorId}\0${id.workloadId}\0${id.endpointId}`;
+    const key = workloadIdentity(id);
     if (pairs.length === 0 && !this.#pairsByEndpoint.has(key)) return;
     if (pairs.length > 0) this.#pairsByEndpoint.set(key, pairs);
     else this.#pairsByEndpoint.delete(key);
