@@ -593,6 +593,24 @@ describe("IPv6", () => {
     assert.deepEqual(setsOf(world), ["s-x.4"]);
   });
 
+  it("of the host is policed without Ipv6Support too, and workloads' dropped", () => {
+    const world = new NftWorld({ ipv6Support: false });
+    const deny = policyUpdate(gnp("d"), [
+      { action: "deny", srcIpSetIds: ["s:x"] },
+      { action: "allow" },
+    ]);
+    const hep = hostEndpointUpdate("eth0", { name: "eth0", tiers: [tier("t", [gnp("d")])] });
+    world.send(...policy, deny, hep, wepUpdate("a", { ...A, tiers })).flush();
+    const toHost = (src: string): string =>
+      runInput(world.table, { ...six, src, dst: "fd00::9", iifname: "eth0" }).verdict;
+    assert.equal(toHost("fd00::1"), "drop");
+    assert.equal(toHost("fd77::1"), "accept");
+    assert.equal(runForward(world.table, six).verdict, "drop");
+    const fromA = { ...FROM_A, src: "fd65::1", dst: "fd77::1" };
+    assert.equal(runForward(world.table, fromA).verdict, "drop");
+    assert.equal(runInput(world.table, { ...fromA, src: "fe80::1" }).verdict, "drop");
+  });
+
   it("has rules and sets while some workload has an IPv6 address", () => {
     const world = new NftWorld();
     world.send(...policy, wepUpdate("a", { ...A, ipv6Nets: [], tiers })).flush();

@@ -146,7 +146,8 @@ export class PolicyCompiler {
     this.#hostEndpoints.resolve();
     const families = this.#familiesInUse();
     if (families !== this.#families) this.#setFamilies(families);
-    this.#setTraits({ ipv6: families.includes(6), macs: this.#endpoints.declareMacs });
+    const ipv6 = this.#config.ipv6Support && families.includes(6);
+    this.#setTraits({ ipv6, macs: this.#endpoints.declareMacs });
     const reshaped = [...this.#ipSets.flush(families)];
     this.#policies.ipSetsReshaped(reshaped);
     this.#dropping?.ipSetsReshaped(reshaped);
@@ -212,13 +213,13 @@ export class PolicyCompiler {
    * Half the rules, and half the kernel's work on each change, are for IPv6. Where no workload has an
    * IPv6 address they would be for nobody: IPv6 of workloads is then dropped before the classes.
    * Not if workloads may speak to their host: their link-local addresses could; nor where the host
-   * itself is policed.
+   * itself is policed: its own IPv6 is there whatever workloads have, and a Deny must hold for it.
    */
   #familiesInUse(): readonly IpFamily[] {
+    if (this.#hostEndpoints.inUse) return BOTH_FAMILIES;
     if (!this.#config.ipv6Support) return IPV4_ONLY;
     const mayReachHost = this.#config.defaultEndpointToHostAction !== "Drop";
-    const needed = mayReachHost || this.#hostEndpoints.inUse || this.#endpoints.usesIpv6;
-    return needed ? BOTH_FAMILIES : IPV4_ONLY;
+    return mayReachHost || this.#endpoints.usesIpv6 ? BOTH_FAMILIES : IPV4_ONLY;
   }
 
   #setFamilies(families: readonly IpFamily[]): void {
