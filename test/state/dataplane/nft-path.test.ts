@@ -43,6 +43,8 @@ const HOST_SET_IDS = ["s:h", "s:i", "s:j"];
 
 const someOf = <T>(values: readonly T[]): fc.Arbitrary<T[]> => fc.subarray([...values]);
 const names = fc.constantFrom("a", "b", "c");
+/** The second reads like a part of the first. */
+const hostNames = fc.constantFrom("a", "a-tier0", "b", "c");
 
 const rule: fc.Arbitrary<TestRule> = fc.record(
   {
@@ -131,10 +133,10 @@ const steps: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 2,
     arbitrary: fc
-      .tuple(names, hostEndpoint)
+      .tuple(hostNames, hostEndpoint)
       .map(([name, hep]) => set(`hep ${name}`, hostEndpointUpdate(name, hep))),
   },
-  names.map((name) =>
+  hostNames.map((name) =>
     deleted(`hep ${name}`, { case: "hostEndpointRemove", value: { id: { endpointId: name } } }),
   ),
   {
