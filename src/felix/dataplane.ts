@@ -12,10 +12,9 @@ import {
   type TunnelConfig,
 } from "#dataplane";
 import { parseIp } from "#ip";
-import type { FailsafePort } from "#policy";
-import type { ProtoPort } from "./config/kinds-net.ts";
 import type { FelixValues } from "./config/params.ts";
 import type { FelixConfig } from "./config/resolve.ts";
+import { failsafePort, openStackActive } from "./forward-options.ts";
 
 /** Linux's RTPROT_BOOT (`uapi/linux/rtnetlink.h`): anybody's; Felix's default for its routes. */
 const RTPROT_BOOT = 3;
@@ -126,10 +125,6 @@ function natConfig(values: FelixValues): NatConfig {
   };
 }
 
-function failsafePort({ protocol, ...rest }: ProtoPort): FailsafePort {
-  return { protocol: protocol === "tcp" ? 6 : 17, ...rest };
-}
-
 /** The parameter cannot be `none`; should it be nothing all the same, the strictest holds. */
 function endpointToHostAction(
   action: FelixValues["DefaultEndpointToHostAction"],
@@ -143,14 +138,4 @@ function logRateLimit(values: FelixValues): LogRateLimit | undefined {
   const unitSeconds = UNIT_SECONDS[unit];
   if (unitSeconds === undefined) return undefined;
   return { rate: Number(rate), unitSeconds, burst: values.LogActionRateLimitBurst };
-}
-
-/** As Felix guesses: the cluster's type says so, or a parameter only OpenStack sets is set. */
-function openStackActive(values: FelixValues): boolean {
-  return (
-    values.ClusterType.toLowerCase().includes("openstack") ||
-    !["", "127.0.0.1"].includes(values.MetadataAddr) ||
-    ![0, 8775].includes(values.MetadataPort) ||
-    values.InterfacePrefix.split(",").includes("tap")
-  );
 }

@@ -8,6 +8,7 @@
  *
  * What an untracked or pre-DNAT policy allows passes forward-in, input and output.
  */
+import { compareIps, type Ip } from "#ip";
 import { evaluate, type EndpointProgram, type Evaluation, type Verdict } from "./evaluate.ts";
 import { PROTOCOLS, type Packet } from "./flow.ts";
 import {
@@ -21,18 +22,26 @@ import {
 
 /**
  * One end of a flow, seen from this host, and the policy of the host's interface towards it.
- * `outside`: another machine.
+ * `outside`: another machine. `translatedTo`: where DNAT sends what is for it; policy sees that
+ * address after the pre-DNAT stage.
  */
 export type FlowEnd =
   | {
       readonly kind: "workload";
       readonly program: EndpointProgram;
       readonly interfacePolicy?: InterfacePolicy;
+      readonly translatedTo?: Ip;
     }
   | { readonly kind: "host" }
-  | { readonly kind: "outside"; readonly interfacePolicy?: InterfacePolicy };
+  | {
+      readonly kind: "outside";
+      readonly interfacePolicy?: InterfacePolicy;
+      readonly translatedTo?: Ip;
+    };
 
 export interface ForwardOptions {
+  /** Felix's Ipv6Support. False: workloads have no IPv6; what comes from them or goes to them is dropped. */
+  readonly ipv6?: boolean;
   /** Felix's DefaultEndpointToHostAction: what befalls workload → host once policy allows it. */
   readonly endpointToHost: "drop" | "return" | "accept";
   /** UDP port of VXLAN that workloads must not send to; absent: they may. */
@@ -41,6 +50,8 @@ export interface ForwardOptions {
   readonly allowIpIpFromWorkloads?: boolean;
   /** Absent: Felix's defaults. */
   readonly failsafes?: FailsafePorts;
+  /** The host serves workloads of OpenStack: DHCP, DNS and, where it is known, their metadata. */
+  readonly openStack?: { readonly metadata?: { readonly address: Ip; readonly port: number } };
 }
 
 /** Felix's defaults: nothing from a workload reaches the host or a tunnel. */
@@ -63,7 +74,9 @@ export type ForwardReason =
   | "failsafe"
   | "tunnel-from-workload"
   | "endpoint-to-host-action"
-  | "always-allowed-icmpv6";
+  | "ipv6-off"
+  | "always-allowed-icmpv6"
+  | "openstack-service";
 
 export interface ForwardEvaluation {
   readonly verdict: Verdict;
@@ -94,9 +107,10 @@ interface Decision {
 
 const ALLOWED: Decision = { verdict: "allow", reason: "allowed" };
 const HOST_DENIED: Decision = { verdict: "deny", reason: "host-denied" };
+const IPV6_OFF: Decision = { verdict: "deny", reason: "ipv6-off" };
 
 class Way {
-  readonly #packet: Packet;
+  #packet: Packet;
   readonly #source: FlowEnd;
   readonly #destination: FlowEnd;
   readonly #options: ForwardOptions;
@@ -115,8 +129,12 @@ class Way {
   arriving(): Decision {
     const source = this.#source;
     const destination = this.#destination;
+    const noIpv6 = this.#packet.family === 6 && this.#options.ipv6 === false;
+    if (noIpv6 && source.kind === "workload") return IPV6_OFF;
     if (source.kind === "outside" && !this.#stage("untracked-in", source)) return HOST_DENIED;
     if (!this.#marked && !this.#stage("pre-dnat", source)) return HOST_DENIED;
+    const dst = destination.kind === "host" ? undefined : destination.translatedTo;
+    if (dst !== undefined) this.#packet = { ...this.#packet, dst };
     if (destination.kind === "host") return this.#toHost();
     if (!this.#marked && !this.#stage("forward-in", source)) return HOST_DENIED;
     if (source.kind === "workload") {
@@ -124,6 +142,7 @@ class Way {
       if (denied !== undefined) return denied;
     }
     if (destination.kind === "workload") {
+      if (noIpv6) return IPV6_OFF;
       const ingress = evaluate(destination.program, { ...this.#packet, direction: "ingress" });
       this.asked.ingress = ingress;
       if (ingress.verdict === "deny") return { verdict: "deny", reason: "ingress-denied" };
@@ -143,7 +162,8 @@ class Way {
   #toHost(): Decision {
     const source = this.#source;
     if (source.kind !== "workload") return this.#marked ? ALLOWED : this.#last("input", source);
-    if (isAlwaysAllowed(this.#packet)) return { verdict: "allow", reason: "always-allowed-icmpv6" };
+    const exception = exceptionFor(this.#packet, this.#options);
+    if (exception !== undefined) return { verdict: "allow", reason: exception };
     const denied = this.#egress(source.program);
     if (denied !== undefined) return denied;
     return this.#options.endpointToHost === "drop"
@@ -181,12 +201,29 @@ class Way {
   }
 }
 
-function isAlwaysAllowed(packet: Packet): boolean {
+/** Why a workload may send this to its host whatever policy says. */
+function exceptionFor(packet: Packet, { openStack }: ForwardOptions): ForwardReason | undefined {
+  const { family, protocol, icmpType } = packet;
+  if (family === 6 && protocol === PROTOCOLS.icmpv6 && icmpType !== undefined) {
+    if (ALWAYS_ALLOWED_ICMPV6_TYPES.includes(icmpType)) return "always-allowed-icmpv6";
+  }
+  if (openStack !== undefined && isOpenStackService(packet, openStack)) return "openstack-service";
+  return undefined;
+}
+
+function isOpenStackService(
+  { family, protocol, srcPort, dst, dstPort }: Packet,
+  { metadata }: NonNullable<ForwardOptions["openStack"]>,
+): boolean {
+  if (protocol === PROTOCOLS.udp) {
+    const [client, server] = family === 4 ? [68, 67] : [546, 547];
+    return dstPort === 53 || (srcPort === client && dstPort === server);
+  }
   return (
-    packet.family === 6 &&
-    packet.protocol === PROTOCOLS.icmpv6 &&
-    packet.icmpType !== undefined &&
-    ALWAYS_ALLOWED_ICMPV6_TYPES.includes(packet.icmpType)
+    protocol === PROTOCOLS.tcp &&
+    metadata !== undefined &&
+    dstPort === metadata.port &&
+    compareIps(dst, metadata.address) === 0
   );
 }
 

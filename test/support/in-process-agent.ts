@@ -89,14 +89,14 @@ export class Oracle {
 
   /** Addresses behind a host interface; none when there is no endpoint. */
   addresses(interfaceName: string): readonly string[] {
-    const endpoint = this.#host.workloadOn(interfaceName);
+    const endpoint = this.#host.workloadOn(interfaceName)?.endpoint;
     const nets = [...(endpoint?.ipv4Nets ?? []), ...(endpoint?.ipv6Nets ?? [])];
     return nets.map((net) => net.replace(/\/.*/, ""));
   }
 
   /** The end of a flow that is the workload behind a host interface. */
   workload(interfaceName: string): FlowEnd {
-    const endpoint = this.#host.workloadOn(interfaceName);
+    const endpoint = this.#host.workloadOn(interfaceName)?.endpoint;
     if (endpoint === undefined) throw new Error(`no endpoint on ${interfaceName}`);
     const interfacePolicy = this.#host.interfacePolicy(interfaceName, [], true);
     return { kind: "workload", program: this.#host.program(endpoint), interfacePolicy };

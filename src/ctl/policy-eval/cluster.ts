@@ -5,6 +5,7 @@
  */
 import { CalcGraph } from "#calc";
 import type { Datastore } from "#datastore";
+import { DatastoreSources, graphSettings, resolveConfig, type FelixValues } from "#felix";
 import { isModelPath, ModelConverter, SYNC_PREFIXES, type ModelUpdate } from "#model";
 import {
   decodeStored,
@@ -54,6 +55,7 @@ export class Cluster {
   /** Objects that agents pass over, and why. */
   readonly unusable: readonly string[];
   readonly #updates: readonly ModelUpdate[];
+  readonly #configs = new Map<string, FelixValues>();
   readonly #hosts = new Map<string, HostState>();
 
   constructor(texts: readonly StoredText[]) {
@@ -77,26 +79,25 @@ export class Cluster {
     this.#updates = updates;
   }
 
-  /** The node's FelixConfiguration before the one for all, as agents read them. */
-  felixSpec(node: string): Readonly<Record<string, unknown>> {
-    const specs = ["default", `node.${node}`].map((name) => {
-      const found = this.resources.find(
-        (one) => one.kind === "FelixConfiguration" && one.metadata.name === name,
-      );
-      return (found?.spec ?? {}) as Readonly<Record<string, unknown>>;
-    });
-    return { ...specs[0], ...specs[1] };
+  /**
+   * What the agent of this node makes of the configuration in the datastore. What the node's own
+   * file and environment say is not known here. Throws `invalid-config` where it would not start.
+   */
+  config(node: string): FelixValues {
+    const known = this.#configs.get(node);
+    if (known !== undefined) return known;
+    const datastore = new DatastoreSources(node);
+    for (const update of this.#updates) datastore.onUpdate(update);
+    const { values } = resolveConfig(datastore.sources(), node);
+    this.#configs.set(node, values);
+    return values;
   }
 
   /** What the agent of this node has in force. */
   host(node: string): HostState {
     const known = this.#hosts.get(node);
     if (known !== undefined) return known;
-    const spoofing = this.felixSpec(node)["workloadSourceSpoofing"];
-    const graph = new CalcGraph({
-      hostname: node,
-      workloadSourceSpoofing: spoofing === "Any" ? "Any" : "Disabled",
-    });
+    const graph = new CalcGraph({ hostname: node, ...graphSettings(this.config(node)) });
     graph.onStatus("resync");
     graph.onUpdates(this.#updates);
     graph.onStatus("in-sync");

@@ -21,8 +21,9 @@ Examples:
   margay policy eval --from shop/web-1 --to 10.65.0.17 --protocol icmp -o json
   margay policy eval -f cluster.yaml -f policies/ --from a/b --to c/d --port 80 --expect deny
 
-With -f the answer comes from the files alone, which then hold workload endpoints, profiles, nodes
-and policies; no datastore is asked. Without, from the datastore that margay get would read.
+With -f the answer comes from the files alone, which then hold workload endpoints, profiles, nodes,
+policies and FelixConfiguration; no datastore is asked. Without, from the datastore that margay get
+would read. What a node's own environment or file sets is not known here.
 
 Exit code: 0 for an answer, whatever it is; 1 when it is not what --expect says; 2 when there is no
 answer.

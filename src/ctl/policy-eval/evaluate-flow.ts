@@ -5,24 +5,21 @@
  *
  * Not part of it: routes, and what firewalls other than Margay do.
  */
+import { workloadIdentity } from "#calc";
+import { forwardOptions, type FelixValues } from "#felix";
 import { parseIp, tryParseIp, type IpFamily } from "#ip";
 import {
-  DEFAULT_FAILSAFE_PORTS,
-  DEFAULT_FORWARD_OPTIONS,
   evaluateForward,
   hasPorts,
   parsePacket,
-  protocolNumber,
   PROTOCOLS,
-  type FailsafePort,
   type FlowEnd,
   type ForwardEvaluation,
-  type ForwardOptions,
   type InterfacePolicy,
   type Packet,
   type Verdict,
 } from "#policy";
-import { inputError } from "#std";
+import { inputError, type MargayError } from "#std";
 import type { Cluster } from "./cluster.ts";
 import { addressOf, commonFamily, findEnd, nodeAddresses, type End } from "./ends.ts";
 import type { HostState } from "./host-state.ts";
@@ -49,6 +46,7 @@ export interface NodeAnswer {
   readonly evaluation: ForwardEvaluation;
   /** Where host endpoints were asked; undefined: their names tell nothing. */
   readonly assumedInterface: string | undefined;
+  readonly notes: readonly string[];
 }
 
 export interface FlowAnswer {
@@ -70,7 +68,7 @@ export function evaluateFlow(cluster: Cluster, question: FlowQuestion): FlowAnsw
   const from = findEnd(question.from, cluster.resources);
   const to = findEnd(question.to, cluster.resources);
   const family = familyOf(question, from, to);
-  const { packet, notes } = packetOf(question, addressOf(from, family), addressOf(to, family));
+  const { packet, notes } = packetOf(question, sourceOf(from, family), addressOf(to, family));
   const path = nodesOf(from, to).filter(
     (node) => question.node === undefined || node === question.node,
   );
@@ -88,6 +86,7 @@ export function evaluateFlow(cluster: Cluster, question: FlowQuestion): FlowAnsw
     verdict = answer.evaluation.verdict;
     if (verdict === "deny") break;
   }
+  notes.push(...nodes.flatMap((answer) => answer.notes));
   if (path.length === 0) notes.push("neither end is in the cluster: nothing of it is asked");
   if (question.interfaceName === undefined) notes.push(...nodes.flatMap(interfaceNote));
   notes.push(...cluster.unusable.map((text) => `agents pass over ${text}`));
@@ -100,9 +99,26 @@ function familyOf(question: FlowQuestion, from: End, to: End): IpFamily {
   return named?.family ?? commonFamily(from, to);
 }
 
+/** Whoever is named by a floating address sends from the one behind it. */
+function sourceOf(from: End, family: IpFamily): string {
+  const floating = from.kind === "workload" ? from.floating : undefined;
+  return floating?.internal ?? addressOf(from, family);
+}
+
 function nodesOf(from: End, to: End): string[] {
   const nodes = [from, to].flatMap((end) => (end.kind === "outside" ? [] : [end.node]));
   return [...new Set(nodes)];
+}
+
+/** What a node is asked with. */
+interface Scene {
+  readonly node: string;
+  readonly state: HostState;
+  readonly config: FelixValues;
+  /** Of the node's interface towards the outside. */
+  readonly outside: InterfacePolicy;
+  /** What the answer leaves to be said. */
+  readonly notes: string[];
 }
 
 function answerOf(
@@ -114,66 +130,64 @@ function answerOf(
   interfaceName: string | undefined,
 ): NodeAnswer {
   const state = cluster.host(node);
-  // A floating address has become the workload's own before policy sees the packet there.
-  const translated = to.kind === "workload" && to.node === node ? to.floating : undefined;
-  const seen = translated === undefined ? packet : { ...packet, dst: parseIp(translated.internal) };
+  const config = cluster.config(node);
   const addresses = nodeAddresses(node, cluster.resources);
   const device = interfaceName ?? state.likelyInterface(addresses);
   const outside = state.interfacePolicy(device, addresses);
+  const scene: Scene = { node, state, config, outside, notes: [] };
   const evaluation = evaluateForward(
-    seen,
-    endOn(node, from, state, outside),
-    endOn(node, to, state, outside),
-    optionsOf(cluster, node),
+    packet,
+    endOn(scene, from),
+    translatedEnd(scene, to),
+    forwardOptions(config),
   );
-  return { node, state, evaluation, assumedInterface: device };
+  return { node, state, evaluation, assumedInterface: device, notes: scene.notes };
 }
 
-function endOn(node: string, end: End, state: HostState, outside: InterfacePolicy): FlowEnd {
+/** Throws `no-endpoint` where the node's agent enforces nothing for this end. */
+function endOn({ node, state, config, outside, notes }: Scene, end: End): FlowEnd {
   if (end.kind === "outside" || end.node !== node) {
     return { kind: "outside", interfacePolicy: outside };
   }
   if (end.kind === "host") return { kind: "host" };
   const endpoint = state.workload(end.id);
-  if (endpoint !== undefined) {
-    const interfacePolicy = state.interfacePolicy(endpoint.name, [], true);
+  if (endpoint === undefined) throw passedOver(node, end, "it has no address or no interface yet");
+  const device = endpoint.name;
+  const owner = state.workloadOn(device)?.id;
+  if (owner !== undefined && workloadIdentity(owner) !== workloadIdentity(end.id)) {
+    const name = Object.values(owner).join("/");
+    throw passedOver(node, end, `its interface ${device} belongs to endpoint ${name}`);
+  }
+  const prefixes = config.InterfacePrefix.split(",");
+  if (prefixes.some((prefix) => device.startsWith(prefix))) {
+    const interfacePolicy = state.interfacePolicy(device, [], true);
     return { kind: "workload", program: state.program(endpoint), interfacePolicy };
   }
-  throw inputError(
-    "no-endpoint",
-    `the agent of ${node} passes over ${end.name}: it has no address or no interface yet`,
+  notes.push(
+    `nothing enforces the policy of ${end.name}: interface ${device} of ${node} does not begin with ${prefixes.join(" or ")} (FelixConfiguration interfacePrefix)`,
   );
+  return { kind: "outside", interfacePolicy: state.interfacePolicy(device, []) };
 }
 
-function optionsOf(cluster: Cluster, node: string): ForwardOptions {
-  const spec = cluster.felixSpec(node);
-  const action = spec["defaultEndpointToHostAction"];
-  const word = typeof action === "string" ? action.toLowerCase() : "drop";
-  const port = spec["vxlanPort"];
-  const deniedVxlanPort = typeof port === "number" ? port : DEFAULT_FORWARD_OPTIONS.deniedVxlanPort;
-  const mayVxlan = spec["allowVXLANPacketsFromWorkloads"] === true;
-  return {
-    endpointToHost: word === "accept" || word === "return" ? word : "drop",
-    ...(mayVxlan || deniedVxlanPort === undefined ? {} : { deniedVxlanPort }),
-    allowIpIpFromWorkloads: spec["allowIPIPPacketsFromWorkloads"] === true,
-    failsafes: {
-      inbound: failsafePorts(spec["failsafeInboundHostPorts"]) ?? DEFAULT_FAILSAFE_PORTS.inbound,
-      outbound: failsafePorts(spec["failsafeOutboundHostPorts"]) ?? DEFAULT_FAILSAFE_PORTS.outbound,
-    },
-  };
+/** A packet for a floating address goes on to the workload's own. */
+function translatedEnd(scene: Scene, to: End): FlowEnd {
+  const end = endOn(scene, to);
+  if (
+    end.kind === "host" ||
+    to.kind !== "workload" ||
+    to.floating === undefined ||
+    to.node !== scene.node
+  )
+    return end;
+  if (scene.config.FloatingIPs !== "Enabled") {
+    const why = `floatingIPs of its FelixConfiguration is ${scene.config.FloatingIPs}`;
+    throw passedOver(scene.node, { name: to.floating.external }, why);
+  }
+  return { ...end, translatedTo: parseIp(to.floating.internal) };
 }
 
-/** As a FelixConfiguration lists them; undefined: it does not. */
-function failsafePorts(value: unknown): FailsafePort[] | undefined {
-  if (!Array.isArray(value)) return undefined;
-  return value.flatMap((each: Readonly<Record<string, unknown>>) => {
-    const { port, net, protocol: name } = each;
-    const protocol = protocolNumber({
-      name: typeof name === "string" ? name.toLowerCase() : "tcp",
-    });
-    if (typeof port !== "number") return [];
-    return [{ protocol, port, ...(typeof net === "string" && net !== "" ? { net } : {}) }];
-  });
+function passedOver(node: string, { name }: { readonly name: string }, why: string): MargayError {
+  return inputError("no-endpoint", `the agent of ${node} passes over ${name}: ${why}`);
 }
 
 function interfaceNote({ node, state, assumedInterface }: NodeAnswer): string[] {

@@ -2,7 +2,13 @@
  * What one host's dataplane was told: its policies, profiles and IP sets as `evaluate` asks for
  * them, and its endpoints. Fed with the calculation graph's messages, in their order.
  */
-import type { HostEndpoint, ToDataplane, WorkloadEndpoint, WorkloadEndpointId } from "#calc";
+import {
+  workloadIdentity,
+  type HostEndpoint,
+  type ToDataplane,
+  type WorkloadEndpoint,
+  type WorkloadEndpointId,
+} from "#calc";
 import { canonicalIp } from "#ip";
 import {
   PolicyState,
@@ -10,10 +16,16 @@ import {
   type HostEndpointPolicy,
   type InterfacePolicy,
 } from "#policy";
+import { compareBytes } from "#std";
+
+export interface LocalWorkload {
+  readonly id: WorkloadEndpointId;
+  readonly endpoint: WorkloadEndpoint;
+}
 
 export class HostState {
   readonly policies = new PolicyState();
-  readonly #workloads = new Map<string, WorkloadEndpoint>();
+  readonly #workloads = new Map<string, LocalWorkload>();
   readonly #hostEndpoints = new Map<string, HostEndpoint>();
 
   constructor(messages: readonly ToDataplane[] = []) {
@@ -24,10 +36,10 @@ export class HostState {
   take(message: ToDataplane): void {
     switch (message.case) {
       case "workloadEndpointUpdate":
-        this.#workloads.set(keyOf(message.value.id), message.value.endpoint);
+        this.#workloads.set(workloadIdentity(message.value.id), message.value);
         break;
       case "workloadEndpointRemove":
-        this.#workloads.delete(keyOf(message.value.id));
+        this.#workloads.delete(workloadIdentity(message.value.id));
         break;
       case "hostEndpointUpdate":
         this.#hostEndpoints.set(message.value.id.endpointId, message.value.endpoint);
@@ -41,12 +53,15 @@ export class HostState {
   }
 
   workload(id: WorkloadEndpointId): WorkloadEndpoint | undefined {
-    return this.#workloads.get(keyOf(id));
+    return this.#workloads.get(workloadIdentity(id))?.endpoint;
   }
 
-  /** The workload behind a host-side interface. */
-  workloadOn(interfaceName: string): WorkloadEndpoint | undefined {
-    return this.#workloads.values().find(({ name }) => name === interfaceName);
+  /** The workload behind a host-side interface; of several that say so the lowest identity has it. */
+  workloadOn(interfaceName: string): LocalWorkload | undefined {
+    const claims = [...this.#workloads].filter(
+      ([, { endpoint }]) => endpoint.name === interfaceName,
+    );
+    return claims.toSorted(([a], [b]) => compareBytes(a, b))[0]?.[1];
   }
 
   /** Names of the host endpoints in force here. */
@@ -152,8 +167,4 @@ export class HostState {
       default:
     }
   }
-}
-
-function keyOf({ orchestratorId, workloadId, endpointId }: WorkloadEndpointId): string {
-  return `${orchestratorId}/${workloadId}/${endpointId}`;
 }

@@ -25,6 +25,8 @@ const REASONS: Readonly<Record<ForwardReason, string>> = {
   failsafe: "a failsafe port, which no policy closes",
   "tunnel-from-workload": "workloads may not send packets of tunnels",
   "endpoint-to-host-action": "defaultEndpointToHostAction of workloads that talk to their node",
+  "ipv6-off": "ipv6Support is off, so workloads have no IPv6",
+  "openstack-service": "DHCP, DNS and metadata are open to workloads of OpenStack",
   "always-allowed-icmpv6": "a workload needs this ICMPv6 message to use its node as router",
 };
 

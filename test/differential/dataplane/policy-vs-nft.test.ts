@@ -7,6 +7,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import type { ToDataplane, WorkloadEndpoint } from "#calc";
+import { parseIp } from "#ip";
 import type { Expr } from "#netlink";
 import {
   describePacket,
@@ -74,6 +75,7 @@ const ICMP = [
   { type: 128, code: 1 },
   { type: 135 },
 ];
+const METADATA = { address: "192.0.2.7", port: 80 };
 const SETS = ["s:hosts", "s:nets", "s:both", "s:none"];
 /** Of single addresses only. */
 const HOST_SETS = ["s:hosts", "s:web", "s:db", "s:none"];
@@ -209,6 +211,8 @@ const state = fc.record({
   both: few([...MEMBERS, ...NETS], 20),
   ports: fc.tuple(few(PORT_MEMBERS, 30), few(PORT_MEMBERS, 30)),
   toHost: fc.constantFrom("Drop", "Return", "Accept"),
+  ipv6: fc.constantFrom(true, true, true, false),
+  openStack: fc.constantFrom(false, false, true),
 });
 
 const packet = fc.record({
@@ -299,7 +303,13 @@ function check(
   const messages = messagesOf(given);
   const worlds = CHOICES.map((maxIdentities) => {
     const world = new NftWorld(
-      { defaultEndpointToHostAction: given.toHost as "Drop" },
+      {
+        defaultEndpointToHostAction: given.toHost as "Drop",
+        ipv6Support: given.ipv6,
+        openStackSpecialCasesEnabled: given.openStack,
+        openStackMetadataAddr: METADATA.address,
+        openStackMetadataPort: METADATA.port,
+      },
       { maxIdentities },
     );
     world.send(...messages).flush();
@@ -319,6 +329,10 @@ function check(
   const options = {
     endpointToHost: given.toHost.toLowerCase() as "drop",
     deniedVxlanPort: 4789,
+    ipv6: given.ipv6,
+    ...(given.openStack
+      ? { openStack: { metadata: { ...METADATA, address: parseIp(METADATA.address) } } }
+      : {}),
   };
   for (const of of packets) {
     const text = textOf(of);

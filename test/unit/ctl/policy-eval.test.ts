@@ -30,6 +30,11 @@ metadata: {name: host-a}
 spec: {bgp: {ipv4Address: 10.0.0.11/24}}
 ---
 apiVersion: projectcalico.org/v3
+kind: FelixConfiguration
+metadata: {name: default}
+spec: {floatingIPs: Enabled}
+---
+apiVersion: projectcalico.org/v3
 kind: Profile
 metadata: {name: kns.shop}
 spec:
@@ -191,6 +196,70 @@ spec:
     nodes[0]?.parts.map(({ stage, verdict: outcome }) => [stage, outcome]),
     [["input", "failsafe"]],
   );
+});
+
+test("what the agent does not enforce is no answer, or one with a note", async () => {
+  const last = CLUSTER.lastIndexOf("---");
+  const withEndpoint = (text: string): string =>
+    `${CLUSTER.slice(0, last)}---${text}${CLUSTER.slice(last + 3)}`;
+  const shadow = endpoint("host-a", "web-2", 18).replace("cali18", "cali16");
+  for (const line of ["--from web-2 --to 9.9.9.9", "--from 9.9.9.9 --to web-2"]) {
+    const { code, err } = await onFiles(`${line} --port 80`, withEndpoint(shadow));
+    assert.equal(code, 2);
+    assert.equal(
+      err,
+      "the agent of host-a passes over shop/web-2: its interface cali16 belongs to endpoint k8s/shop/web-1/eth0\n",
+    );
+  }
+  const first = await onFiles("--from web-1 --to 9.9.9.9 --port 80", withEndpoint(shadow));
+  assert.match(first.out, /^verdict: allow/m);
+
+  const alone = withEndpoint(endpoint("host-b", "db-2", 18).replace("cali18", "veth18"));
+  const line = "--from 9.9.9.9 --to db-2 --port 80";
+  const closed = `${alone}---
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: closed}
+spec: {selector: app == 'db-2', types: [Ingress], ingress: [{action: Deny}]}
+`;
+  const unpoliced = await onFiles(line, closed);
+  assert.match(unpoliced.out, /^verdict: allow/m);
+  assert.match(
+    unpoliced.out,
+    /^note: nothing enforces the policy of shop\/db-2: interface veth18 of host-b does not begin with cali /m,
+  );
+  const ours = closed.replace("floatingIPs: Enabled", "interfacePrefix: 'cali,veth'");
+  assert.match((await onFiles(line, ours)).out, /^verdict: deny/m);
+});
+
+test("FelixConfiguration counts as the agent reads it", async () => {
+  const felix = (spec: string): string => CLUSTER.replace("floatingIPs: Enabled", spec);
+  const six = "--from web-1 --to db --port 5432 --ip-version 6";
+  assert.match((await onFiles(six)).out, /^verdict: allow/m);
+  const off = await onFiles(six, felix("ipv6Support: false"));
+  assert.match(off.out, /^verdict: deny \(ipv6Support is off, .*, on host-a\)/m);
+
+  const floating = "--from 9.9.9.9 --to 172.16.0.17 --port 53 --protocol udp";
+  assert.match((await onFiles(floating)).out, /^verdict: allow/m);
+  const untranslated = await onFiles(floating, felix("floatingIPs: Disabled"));
+  assert.equal(untranslated.code, 2);
+  assert.match(untranslated.err, /host-b passes over 172\.16\.0\.17: floatingIPs .* is Disabled/);
+  const sender = await onFiles("--from 172.16.0.17 --to 9.9.9.9 --port 80");
+  assert.match(sender.out, /^tcp 10\.65\.0\.17:40000 → 9\.9\.9\.9:80/m);
+
+  const selected = `${CLUSTER}---
+apiVersion: projectcalico.org/v3
+kind: FelixConfiguration
+metadata: {name: some}
+spec: {nodeSelector: "rack == 'r1'", defaultEndpointToHostAction: Accept}
+`.replace("{name: host-a}", "{name: host-a, labels: {rack: r1}}");
+  const toHost = "--from web-1 --to node/host-a --port 22";
+  assert.match((await onFiles(toHost)).out, /^verdict: deny/m);
+  assert.match((await onFiles(toHost, selected)).out, /^verdict: allow/m);
+  const dns = "--from web-1 --to node/host-a --port 53 --protocol udp";
+  assert.match((await onFiles(dns)).out, /^verdict: deny/m);
+  const openStack = felix("interfacePrefix: 'cali,tap'");
+  assert.match((await onFiles(dns, openStack)).out, /^verdict: allow \(DHCP, DNS and metadata/m);
 });
 
 test("what is not clear is asked back, with exit code 2", async () => {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
+import { parseIp } from "#ip";
 import {
   ALWAYS_ALLOWED_ICMPV6_TYPES,
   DEFAULT_FORWARD_OPTIONS,
@@ -15,6 +16,7 @@ import {
   type FlowEnd,
   type HostEndpointPolicy,
   type InterfacePolicy,
+  type PacketText,
   type Policy,
   type PolicyId,
   type Rule,
@@ -446,4 +448,73 @@ test("workloads open no tunnels", () => {
   assert.equal(reason(vxlan, { endpointToHost: "drop" }), "allowed");
   assert.equal(reason(vxlan, { endpointToHost: "drop", deniedVxlanPort: 8472 }), "allowed");
   assert.equal(reason(packet), "allowed");
+});
+
+test("without IPv6 support nothing of it comes from workloads or goes to them", () => {
+  const options = { endpointToHost: "accept", ipv6: false } as const;
+  const six = parsePacket({
+    protocol: "tcp",
+    src: "fd65::1",
+    dst: "fd65::2",
+    srcPort: 1,
+    dstPort: 2,
+  });
+  const reason = (one: typeof six, from: FlowEnd, to: FlowEnd): string =>
+    evaluateForward(one, from, to, options).reason;
+  assert.equal(reason(six, open, outside), "ipv6-off");
+  assert.equal(reason(six, outside, open), "ipv6-off");
+  assert.equal(reason(six, open, host), "ipv6-off");
+  const ends = { src: "fe80::1", dst: "ff02::2" };
+  const solicitation = parsePacket({ protocol: "icmpv6", icmpType: 135, icmpCode: 0, ...ends });
+  assert.equal(reason(solicitation, open, host), "ipv6-off");
+  assert.equal(reason(six, host, open), "allowed");
+  assert.equal(reason(six, outside, host), "allowed");
+  assert.equal(reason(packet, open, open), "allowed");
+});
+
+test("workloads of OpenStack get DHCP, DNS and metadata from their host", () => {
+  const metadata = { address: parseIp("169.254.169.254"), port: 80 };
+  const reason = (text: Omit<PacketText, "src">, openStack = {}): string => {
+    const options = { endpointToHost: "drop", openStack } as const;
+    return evaluateForward(parsePacket({ src: "10.65.0.1", ...text }), shut, host, options).reason;
+  };
+  const udp = { protocol: "udp", dst: "10.0.0.11" };
+  assert.equal(reason({ ...udp, srcPort: 68, dstPort: 67 }), "openstack-service");
+  assert.equal(reason({ ...udp, srcPort: 67, dstPort: 67 }), "egress-denied");
+  assert.equal(reason({ ...udp, srcPort: 546, dstPort: 547 }), "egress-denied");
+  assert.equal(reason({ ...udp, srcPort: 9, dstPort: 53 }), "openstack-service");
+  const web = { protocol: "tcp", dst: "169.254.169.254", srcPort: 9, dstPort: 80 };
+  assert.equal(reason(web), "egress-denied");
+  assert.equal(reason(web, { metadata }), "openstack-service");
+  assert.equal(reason({ ...web, dstPort: 81 }, { metadata }), "egress-denied");
+  assert.equal(reason({ ...web, dst: "169.254.169.253" }, { metadata }), "egress-denied");
+});
+
+test("policy sees the translated address, pre-DNAT policy the one that was asked for", () => {
+  state.setPolicy(
+    gnp("for-floating"),
+    policy([rule("allow", { dstNet: ["172.16.0.17/32"] }), rule("deny")]),
+  );
+  state.setPolicy(gnp("for-own"), policy([rule("allow", { dstNet: ["10.65.0.1/32"] })]));
+  const tiersOf = (name: string): TierInfo[] => [
+    { name: "t", ingressPolicies: [gnp(name)], egressPolicies: [], defaultAction: "Deny" },
+  ];
+  const asked = parsePacket({
+    protocol: "tcp",
+    src: "192.0.2.1",
+    dst: "172.16.0.17",
+    srcPort: 1,
+    dstPort: 2,
+  });
+  const base = { profileIds: [], untrackedTiers: [], tiers: [], forwardTiers: [], lookups: state };
+  const preDnat = { name: "hep", ...base, preDnatTiers: tiersOf("for-floating") };
+  const from: FlowEnd = { kind: "outside", interfacePolicy: { preDnat } };
+  const program = { tiers: tiersOf("for-own"), profileIds: [], lookups: state };
+  const reason = (to: FlowEnd): string => evaluateForward(asked, from, to).reason;
+  assert.equal(reason({ kind: "workload", program }), "ingress-denied");
+  const translatedTo = parseIp("10.65.0.1");
+  assert.equal(reason({ kind: "workload", program, translatedTo }), "allowed");
+  const elsewhere = { ...asked, dst: parseIp("172.16.0.18") };
+  const to: FlowEnd = { kind: "workload", program, translatedTo };
+  assert.equal(evaluateForward(elsewhere, from, to).reason, "host-denied");
 });
