@@ -2,7 +2,7 @@
  * The agent's core without processes: v3 resources → validation and defaults → model → graph → the
  * Linux dataplane of this process's network namespace; and the same state for `evaluateForward`.
  */
-import { CalcGraph, type ToDataplane } from "#calc";
+import { CalcGraph, type GraphSettings, type ToDataplane } from "#calc";
 import { HostState } from "#ctl";
 import type { Dataplane } from "#dataplane";
 import { modelKeyText, resourceUpdates, type ModelUpdate } from "#model";
@@ -20,17 +20,21 @@ const BUILT_IN = DEFAULT_TIERS.map(({ name, ...spec }) => ({
 }));
 
 /** Everything that the graph says about these resources once they are applied, in its order. */
-export function messagesOf(resources: readonly unknown[]): ToDataplane[] {
-  return new GraphFeed().next(resources);
+export function messagesOf(
+  resources: readonly unknown[],
+  settings: GraphSettings = {},
+): ToDataplane[] {
+  return new GraphFeed(settings).next(resources);
 }
 
 /** One graph that is led from state to state by what differs between them. */
 export class GraphFeed {
-  readonly #graph = new CalcGraph({ hostname: AGENT_HOSTNAME });
+  readonly #graph: CalcGraph;
   /** Key of the model → the update as text, to see what changed. */
   #given = new Map<string, { readonly update: ModelUpdate; readonly text: string }>();
 
-  constructor() {
+  constructor(settings: GraphSettings = {}) {
+    this.#graph = new CalcGraph({ hostname: AGENT_HOSTNAME, ...settings });
     this.#graph.onStatus("resync");
   }
 

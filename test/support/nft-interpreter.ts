@@ -4,7 +4,7 @@
  * compiler's. Anything it does not know throws, so that a test never passes by ignorance.
  */
 import type { ChainHook, Expr, NftRule, Verdict } from "#netlink";
-import { ipBytes, parseIp } from "#ip";
+import { formatIp, ipBytes, ipFromBytes, parseIp } from "#ip";
 import { unreachable } from "#std";
 import type { HeldElement, MemoryNftTable, MemorySet } from "./nft-memory-table.ts";
 
@@ -25,12 +25,16 @@ export interface TestPacket {
   readonly sourceMac?: string;
   readonly ctState?: CtState;
   readonly mark?: number;
+  /** Conntrack's status says that the destination was translated. */
+  readonly destinationTranslated?: boolean;
   /** Not the first fragment: there is no transport header to read. */
   readonly laterFragment?: boolean;
 }
 
 export interface RunResult {
   readonly verdict: "accept" | "drop" | "reject";
+  /** As the next hook gets it. */
+  readonly packet: TestPacket;
   readonly mark: number;
   readonly logs: readonly string[];
   /** Comments of rules that matched as a whole, in order. */
@@ -44,10 +48,9 @@ class Packet {
   readonly network: Uint8Array;
   readonly transport: Uint8Array | undefined;
   readonly link: Uint8Array | undefined;
-  mark: number;
+  of: TestPacket;
   readonly logs: string[] = [];
   readonly hits: string[] = [];
-  readonly of: TestPacket;
 
   constructor(of: TestPacket) {
     this.of = of;
@@ -55,18 +58,27 @@ class Packet {
     const dst = parseIp(of.dst);
     if (src.family !== dst.family) throw new Error("addresses of different families");
     this.family = src.family;
-    this.mark = of.mark ?? 0;
     this.network = new Uint8Array(src.family === 4 ? 20 : 40);
     this.network[src.family === 4 ? 9 : 6] = of.protocol;
     this.network.set(ipBytes(src), src.family === 4 ? 12 : 8);
-    this.network.set(ipBytes(dst), src.family === 4 ? 16 : 24);
+    this.network.set(ipBytes(dst), DESTINATION_OFFSET[src.family]);
     this.transport = of.laterFragment === true ? undefined : transportOf(of);
     if (of.sourceMac !== undefined) {
       this.link = new Uint8Array(14);
       this.link.set(Buffer.from(of.sourceMac.replaceAll(":", ""), "hex"), 6);
     }
   }
+
+  /** DNAT. */
+  translate(address: Uint8Array): void {
+    this.network.set(address, DESTINATION_OFFSET[this.family]);
+    const dst = formatIp(ipFromBytes(this.family, address));
+    this.of = { ...this.of, dst, destinationTranslated: true };
+  }
 }
+
+/** RFC 791 §3.1, RFC 8200 §3. */
+const DESTINATION_OFFSET = { 4: 16, 6: 24 } as const;
 
 /** Bytes that look like ports of 0xaaaa where the protocol has something else there. */
 function transportOf(of: TestPacket): Uint8Array {
@@ -85,6 +97,8 @@ export function runHook(table: MemoryNftTable, hook: ChainHook, of: TestPacket):
   const bases = [...table.chains.values()].filter((chain) => chain.hook?.hook === hook);
   bases.sort((a, b) => (a.hook?.priority ?? 0) - (b.hook?.priority ?? 0));
   for (const base of bases) {
+    // Only what opens a connection is translated.
+    if (base.hook?.type === "nat" && (packet.of.ctState ?? "new") !== "new") continue;
     const code = runChain(table, base.name, packet);
     if (code === "drop" || code === "reject") return result(code, packet);
     if (code !== "accept" && base.hook?.policy === "drop") return result("drop", packet);
@@ -94,29 +108,42 @@ export function runHook(table: MemoryNftTable, hook: ChainHook, of: TestPacket):
 
 /** From one interface to another through this host. */
 export function runForward(table: MemoryNftTable, of: TestPacket): RunResult {
-  const { oifname: _, ...arriving } = of;
-  const before = runHook(table, "prerouting", arriving);
-  if (before.verdict !== "accept") return before;
-  return joined(before, runHook(table, "forward", { ...of, mark: before.mark }));
+  const { oifname, ...arriving } = of;
+  const leaving = oifname === undefined ? {} : { oifname };
+  return runHooks(table, arriving, [["prerouting"], ["forward", leaving], ["postrouting"]]);
 }
 
 /** From an interface to this host itself. */
 export function runInput(table: MemoryNftTable, of: TestPacket): RunResult {
-  const before = runHook(table, "prerouting", of);
-  if (before.verdict !== "accept") return before;
-  return joined(before, runHook(table, "input", { ...of, mark: before.mark }));
+  return runHooks(table, of, [["prerouting"], ["input"]]);
 }
 
-function joined(first: RunResult, second: RunResult): RunResult {
-  return {
-    ...second,
-    logs: [...first.logs, ...second.logs],
-    hits: [...first.hits, ...second.hits],
-  };
+/** From this host itself: without `iifname`. */
+export function runOutput(table: MemoryNftTable, of: TestPacket): RunResult {
+  return runHooks(table, of, [["output"], ["postrouting"]]);
 }
 
-function result(verdict: RunResult["verdict"], { mark, logs, hits }: Packet): RunResult {
-  return { verdict, mark, logs, hits };
+/** Each hook gets the packet as the one before left it, and what is known only there. */
+function runHooks(
+  table: MemoryNftTable,
+  of: TestPacket,
+  hooks: readonly (readonly [hook: ChainHook, more?: Partial<TestPacket>])[],
+): RunResult {
+  const logs: string[] = [];
+  const hits: string[] = [];
+  let last: RunResult | undefined;
+  for (const [hook, more] of hooks) {
+    last = runHook(table, hook, { ...(last?.packet ?? of), ...more });
+    logs.push(...last.logs);
+    hits.push(...last.hits);
+    if (last.verdict !== "accept") break;
+  }
+  if (last === undefined) throw new Error("no hook");
+  return { ...last, logs, hits };
+}
+
+function result(verdict: RunResult["verdict"], { of, logs, hits }: Packet): RunResult {
+  return { verdict, packet: of, mark: of.mark ?? 0, logs, hits };
 }
 
 function runChain(table: MemoryNftTable, name: string, packet: Packet): Code {
@@ -187,8 +214,7 @@ function runExpr(
     case "meta":
       return store(expr.dreg, metaOf(expr.key, packet));
     case "ct":
-      if (expr.key !== "state") throw new Error(`ct ${expr.key} is not interpreted`);
-      return store(expr.dreg, hostU32(ctBits[packet.of.ctState ?? "new"]));
+      return store(expr.dreg, hostU32(ctOf(expr.key, packet.of)));
     case "cmp":
       return compares(expr.op, Buffer.compare(load(expr.sreg, expr.data.length), expr.data));
     case "range": {
@@ -207,7 +233,7 @@ function runExpr(
       return runLookup(table, expr, registers, store);
     case "metaSet":
       if (expr.key !== "mark") throw new Error(`meta set ${expr.key} is not interpreted`);
-      packet.mark = new Uint32Array(load(expr.sreg, 4).buffer)[0] ?? 0;
+      packet.of = { ...packet.of, mark: new Uint32Array(load(expr.sreg, 4).buffer)[0] ?? 0 };
       return "go on";
     case "immediate":
       return store(expr.dreg, expr.data);
@@ -221,11 +247,17 @@ function runExpr(
     case "counter":
     case "limit":
       return "go on";
-    case "exthdr":
-    case "fib":
-    case "masq":
-    case "nat":
     case "notrack":
+      packet.of = { ...packet.of, ctState: "untracked" };
+      return "go on";
+    case "fib":
+      return store(expr.dreg, hostU32(addressTypeOf(expr, packet.of)));
+    case "nat":
+      if (expr.kind === "dnat") packet.translate(load(expr.address, expr.family === 4 ? 4 : 16));
+      return { kind: "accept" };
+    case "masq":
+      return { kind: "accept" };
+    case "exthdr":
       throw new Error(`expression ${expr.type} is not interpreted`);
     default:
       return unreachable(expr);
@@ -269,7 +301,7 @@ function metaOf(key: string, packet: Packet): Uint8Array {
     case "iiftype":
       return hostU32(packet.link === undefined ? ARPHRD_NONE : ARPHRD_ETHER);
     case "mark":
-      return hostU32(packet.mark);
+      return hostU32(packet.of.mark ?? 0);
     case "iifname":
     case "oifname": {
       const bytes = new Uint8Array(16);
@@ -296,6 +328,28 @@ function compares(op: (Expr & { type: "cmp" })["op"], order: number): "go on" | 
   }[op];
   return holds ? "go on" : "break";
 }
+
+function ctOf(key: string, { ctState = "new", destinationTranslated }: TestPacket): number {
+  if (key === "state") return ctBits[ctState];
+  if (key === "status") return destinationTranslated === true ? IPS_DST_NAT : 0;
+  throw new Error(`ct ${key} is not interpreted`);
+}
+
+/** uapi/linux/netfilter/nf_conntrack_common.h */
+const IPS_DST_NAT = 1 << 5;
+
+/** The source's type: local exactly for what came by no interface. */
+function addressTypeOf(expr: Expr & { type: "fib" }, { iifname }: TestPacket): number {
+  if (expr.result !== "addrtype" || expr.flags !== NFTA_FIB_F_SADDR) {
+    throw new Error("fib is interpreted for the type of the source alone");
+  }
+  return iifname === undefined ? RTN_LOCAL : RTN_UNICAST;
+}
+
+/** uapi/linux/netfilter/nf_tables.h, uapi/linux/rtnetlink.h */
+const NFTA_FIB_F_SADDR = 1;
+const RTN_UNICAST = 1;
+const RTN_LOCAL = 2;
 
 /** NF_CT_STATE_BIT(): invalid 1, established 2, related 4, new 8, untracked 64. */
 const ctBits: Readonly<Record<CtState, number>> = {
