@@ -45,7 +45,7 @@ export async function readManifests(
   const count = errors.length === 1 ? "1 fault" : `${errors.length} faults`;
   throw inputError(
     "invalid-manifest",
-    `${errors.map(formatManifestError).join("\n")}\n${count}; nothing was written`,
+    `${errors.map(formatManifestError).join("\n")}\n${count}; nothing was done`,
     { fields: { errors } },
   );
 }

@@ -57,7 +57,7 @@ test("one fault anywhere, and nothing at all is written", async (t) => {
   assert.equal(out, "");
   assert.match(err, /b\.yaml:1:\d+: spec\.nets\[0\]/);
   assert.match(err, /c\.yaml:1:\d+: metadata\.name.*did you mean c\?/);
-  assert.match(err, /2 faults; nothing was written/);
+  assert.match(err, /2 faults; nothing was done/);
   assert.deepEqual((await ctl.store.list("/")).kvs, []);
 });
 
