@@ -14,13 +14,14 @@ import {
 import { parseIp } from "#ip";
 import type { FelixValues } from "./config/params.ts";
 import type { FelixConfig } from "./config/resolve.ts";
-import { failsafePort, openStackActive } from "./forward-options.ts";
+import { endpointToHost, failsafePort, openStackActive } from "./forward-options.ts";
 
 /** Linux's RTPROT_BOOT (`uapi/linux/rtnetlink.h`): anybody's; Felix's default for its routes. */
 const RTPROT_BOOT = 3;
 /** Where Calico's CNI plugin looks. */
 const MTU_FILE = "/var/lib/calico/mtu";
 const NO_INTERFACE = /(?!)/;
+const HOST_ACTIONS = { accept: "Accept", return: "Return", drop: "Drop" } as const;
 const UNIT_SECONDS: Readonly<Record<string, number>> = {
   second: 1,
   minute: 60,
@@ -85,7 +86,7 @@ function policyConfig(values: FelixValues): NftPolicyConfig {
   return {
     interfacePrefixes: values.InterfacePrefix.split(","),
     ipv6Support: values.Ipv6Support,
-    defaultEndpointToHostAction: endpointToHostAction(values.DefaultEndpointToHostAction),
+    defaultEndpointToHostAction: HOST_ACTIONS[endpointToHost(values)],
     dropActionOverride: "Drop",
     denyAction: values.NftablesFilterDenyAction === "REJECT" ? "Reject" : "Drop",
     vxlanPort: values.VXLANPort,
@@ -123,14 +124,6 @@ function natConfig(values: FelixValues): NatConfig {
     excludeHosts: values.NATOutgoingExclusions === "IPPoolsAndHostIPs",
     floatingIps: values.FloatingIPs === "Enabled",
   };
-}
-
-/** The parameter cannot be `none`; should it be nothing all the same, the strictest holds. */
-function endpointToHostAction(
-  action: FelixValues["DefaultEndpointToHostAction"],
-): NftPolicyConfig["defaultEndpointToHostAction"] {
-  if (action === "ACCEPT") return "Accept";
-  return action === "RETURN" ? "Return" : "Drop";
 }
 
 function logRateLimit(values: FelixValues): LogRateLimit | undefined {

@@ -6,10 +6,9 @@ import type { ProtoPort } from "./config/kinds-net.ts";
 import type { FelixValues } from "./config/params.ts";
 
 export function forwardOptions(values: FelixValues): ForwardOptions {
-  const action = values.DefaultEndpointToHostAction;
   return {
     ipv6: values.Ipv6Support,
-    endpointToHost: action === "ACCEPT" ? "accept" : action === "RETURN" ? "return" : "drop",
+    endpointToHost: endpointToHost(values),
     ...(values.AllowVXLANPacketsFromWorkloads ? {} : { deniedVxlanPort: values.VXLANPort }),
     allowIpIpFromWorkloads: values.AllowIPIPPacketsFromWorkloads,
     failsafes: {
@@ -18,6 +17,14 @@ export function forwardOptions(values: FelixValues): ForwardOptions {
     },
     ...(openStackActive(values) ? { openStack: openStackOptions(values) } : {}),
   };
+}
+
+/** The parameter cannot be `none`; should it be nothing all the same, the strictest holds. */
+export function endpointToHost({
+  DefaultEndpointToHostAction: action,
+}: FelixValues): ForwardOptions["endpointToHost"] {
+  if (action === "ACCEPT") return "accept";
+  return action === "RETURN" ? "return" : "drop";
 }
 
 function openStackOptions(values: FelixValues): NonNullable<ForwardOptions["openStack"]> {

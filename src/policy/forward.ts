@@ -25,19 +25,15 @@ import {
  * `outside`: another machine. `translatedTo`: where DNAT sends what is for it; policy sees that
  * address after the pre-DNAT stage.
  */
-export type FlowEnd =
+export type FlowEnd = { readonly translatedTo?: Ip } & (
   | {
       readonly kind: "workload";
       readonly program: EndpointProgram;
       readonly interfacePolicy?: InterfacePolicy;
-      readonly translatedTo?: Ip;
     }
   | { readonly kind: "host" }
-  | {
-      readonly kind: "outside";
-      readonly interfacePolicy?: InterfacePolicy;
-      readonly translatedTo?: Ip;
-    };
+  | { readonly kind: "outside"; readonly interfacePolicy?: InterfacePolicy }
+);
 
 export interface ForwardOptions {
   /** Felix's Ipv6Support. False: workloads have no IPv6; what comes from them or goes to them is dropped. */
@@ -133,7 +129,7 @@ class Way {
     if (noIpv6 && source.kind === "workload") return IPV6_OFF;
     if (source.kind === "outside" && !this.#stage("untracked-in", source)) return HOST_DENIED;
     if (!this.#marked && !this.#stage("pre-dnat", source)) return HOST_DENIED;
-    const dst = destination.kind === "host" ? undefined : destination.translatedTo;
+    const dst = destination.translatedTo;
     if (dst !== undefined) this.#packet = { ...this.#packet, dst };
     if (destination.kind === "host") return this.#toHost();
     if (!this.#marked && !this.#stage("forward-in", source)) return HOST_DENIED;

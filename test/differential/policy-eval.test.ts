@@ -5,12 +5,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { formatIp } from "#ip";
+import { validateResource, type Resource } from "#resource";
 import { MargayError } from "#std";
 import { Cluster, textsOfManifests } from "../../src/ctl/policy-eval/cluster.ts";
 import { evaluateFlow } from "../../src/ctl/policy-eval/evaluate-flow.ts";
 import { linuxDataplaneConfig } from "../../src/felix/dataplane.ts";
 import { graphSettings } from "../../src/felix/graph-settings.ts";
-import { validateResource, type Resource } from "#resource";
 import { messagesOf } from "../support/in-process-agent.ts";
 import {
   runForward,

@@ -153,9 +153,9 @@ function endOn({ node, state, config, outside, notes }: Scene, end: End): FlowEn
   const endpoint = state.workload(end.id);
   if (endpoint === undefined) throw passedOver(node, end, "it has no address or no interface yet");
   const device = endpoint.name;
-  const owner = state.workloadOn(device)?.id;
-  if (owner !== undefined && workloadIdentity(owner) !== workloadIdentity(end.id)) {
-    const name = Object.values(owner).join("/");
+  const owner = state.workloadOn(device);
+  if (owner !== undefined && owner.endpoint !== endpoint) {
+    const name = workloadIdentity(owner.id).replaceAll("\0", "/");
     throw passedOver(node, end, `its interface ${device} belongs to endpoint ${name}`);
   }
   const prefixes = config.InterfacePrefix.split(",");
@@ -172,13 +172,7 @@ function endOn({ node, state, config, outside, notes }: Scene, end: End): FlowEn
 /** A packet for a floating address goes on to the workload's own. */
 function translatedEnd(scene: Scene, to: End): FlowEnd {
   const end = endOn(scene, to);
-  if (
-    end.kind === "host" ||
-    to.kind !== "workload" ||
-    to.floating === undefined ||
-    to.node !== scene.node
-  )
-    return end;
+  if (to.kind !== "workload" || to.floating === undefined || to.node !== scene.node) return end;
   if (scene.config.FloatingIPs !== "Enabled") {
     const why = `floatingIPs of its FelixConfiguration is ${scene.config.FloatingIPs}`;
     throw passedOver(scene.node, { name: to.floating.external }, why);
